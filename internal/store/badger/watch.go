@@ -1,0 +1,94 @@
+package badger
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"sync"
+
+	"github.com/bellhop-proxy/bellhop/internal/store"
+)
+
+// watchBuffer is how many events wait for a consumer before it counts as slow.
+const watchBuffer = 256
+
+// fanOut hands events to everyone who watches. Nobody is waited for.
+type fanOut struct {
+	mu       sync.Mutex
+	watchers map[*watcher]struct{}
+	closed   bool
+}
+
+type watcher struct {
+	prefix string
+	// events has room for watchBuffer events and the one that says that more
+	// were lost.
+	events chan store.Event
+	// lost is set while that event has not been received.
+	lost bool
+	// stop ends the wait for the end of the watcher's context.
+	stop func() bool
+}
+
+func (f *fanOut) subscribe(ctx context.Context, prefix string) (<-chan store.Event, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.closed {
+		return nil, fmt.Errorf("watching %q: %w: closed", prefix, store.ErrUnavailable)
+	}
+	w := &watcher{prefix: prefix, events: make(chan store.Event, watchBuffer+1)}
+	if f.watchers == nil {
+		f.watchers = make(map[*watcher]struct{})
+	}
+	f.watchers[w] = struct{}{}
+	w.stop = context.AfterFunc(ctx, func() {
+		f.mu.Lock()
+		defer f.mu.Unlock()
+		f.end(w)
+	})
+	return w.events, nil
+}
+
+// end closes the channel of w, once; f.mu is held.
+func (f *fanOut) end(w *watcher) {
+	if _, ok := f.watchers[w]; ok {
+		delete(f.watchers, w)
+		close(w.events)
+	}
+}
+
+func (f *fanOut) publish(events []store.Event) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for w := range f.watchers {
+		for _, e := range events {
+			if strings.HasPrefix(e.Key, w.prefix) {
+				w.send(e)
+			}
+		}
+	}
+}
+
+// send never blocks: only publish sends, so that what len shows can but
+// shrink. A consumer that has yet to receive the event with the empty key will
+// read this change when it does.
+func (w *watcher) send(e store.Event) {
+	if w.lost && len(w.events) > 0 {
+		return
+	}
+	w.lost = len(w.events) == watchBuffer
+	if w.lost {
+		e = store.Event{}
+	}
+	w.events <- e
+}
+
+func (f *fanOut) close() {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.closed = true
+	for w := range f.watchers {
+		w.stop()
+		f.end(w)
+	}
+}
