@@ -1,0 +1,102 @@
+package fakeprovider
+
+import (
+	"net/url"
+	"slices"
+	"strings"
+)
+
+// graphHost is the audience of scopes that name none, as at Microsoft.
+const graphHost = "graph.microsoft.com"
+
+// identityScopes are about signing in and belong to no audience.
+var identityScopes = []string{"openid", "profile", "email", "offline_access"}
+
+// resolveScope finds what a refresh request with the scope parameter requested
+// may have out of granted, and the audience of its token: always empty but in
+// Microsoft's dialect.
+func (d Dialect) resolveScope(granted, requested []string) (audience string, scopes []string, no *refusal) {
+	if d == Microsoft {
+		return resolveAudience(granted, requested)
+	}
+	for _, scope := range requested {
+		if !slices.Contains(granted, scope) {
+			return "", nil, scopeNotGranted
+		}
+	}
+	if len(requested) == 0 {
+		requested = granted
+	}
+	return "", requested, nil
+}
+
+// resolveAudience is resolveScope for a grant with several audiences, of which
+// each access token has one.
+func resolveAudience(granted, requested []string) (audience string, scopes []string, no *refusal) {
+	resource := func(scope string) bool { return !slices.Contains(identityScopes, scope) }
+	wanted := requested
+	if !slices.ContainsFunc(wanted, resource) {
+		wanted = granted
+	}
+	if first := slices.IndexFunc(wanted, resource); first >= 0 {
+		audience = audienceOf(wanted[first])
+	}
+	var available []string
+	for _, scope := range granted {
+		if !resource(scope) || audienceOf(scope) == audience {
+			available = append(available, scope)
+		}
+	}
+	for _, scope := range requested {
+		if !resource(scope) {
+			continue
+		}
+		if audienceOf(scope) != audience {
+			return "", nil, severalAudiences
+		}
+		if strings.HasSuffix(scope, "/.default") && slices.ContainsFunc(available, resource) {
+			return audience, withoutPrefix(available), nil
+		}
+		same := func(g string) bool { return strings.EqualFold(fullScope(g), fullScope(scope)) }
+		if !slices.ContainsFunc(available, same) {
+			return audience, nil, consentRequired
+		}
+		scopes = append(scopes, scope)
+	}
+	if len(scopes) == 0 {
+		return audience, withoutPrefix(available), nil
+	}
+	for _, scope := range available {
+		if !resource(scope) {
+			scopes = append(scopes, scope)
+		}
+	}
+	return audience, withoutPrefix(scopes), nil
+}
+
+// audienceOf is the host of a scope of the form https://host/Name.
+func audienceOf(scope string) string {
+	if u, err := url.Parse(scope); err == nil && u.Host != "" {
+		return strings.ToLower(u.Host)
+	}
+	return graphHost
+}
+
+func fullScope(scope string) string {
+	if u, err := url.Parse(scope); err == nil && u.Host != "" {
+		return scope
+	}
+	return "https://" + graphHost + "/" + scope
+}
+
+// withoutPrefix names Graph's scopes as Microsoft's answers do, by their last
+// part alone, and leaves out offline_access, which is no scope of a token.
+func withoutPrefix(scopes []string) []string {
+	var short []string
+	for _, scope := range scopes {
+		if scope != "offline_access" {
+			short = append(short, strings.TrimPrefix(scope, "https://"+graphHost+"/"))
+		}
+	}
+	return short
+}

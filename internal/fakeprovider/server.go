@@ -1,0 +1,187 @@
+// Package fakeprovider is a small OAuth 2 authorization server (RFC 6749,
+// 7009, 8414) with an API behind it that looks like Gmail's and Microsoft
+// Graph's. It serves the demo, runs as a process of its own, and lets tests
+// script every way in which a real provider answers late, wrongly or not at
+// all.
+//
+// It is strict where real providers are: a refresh token that was rotated away
+// and comes back ends its whole grant (RFC 9700 section 4.14.2), and the API
+// takes none but live tokens of this server. Everything is kept in memory.
+// The control interface needs no credentials, so serve it on loopback only.
+package fakeprovider
+
+import (
+	"net"
+	"net/http"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+)
+
+// DefaultTokenLife is how long access tokens live unless told otherwise.
+const DefaultTokenLife = 60 * time.Second
+
+// Options configure a [Server]. The zero value is useful.
+type Options struct {
+	// TokenLife is the life of access tokens. Default: [DefaultTokenLife].
+	TokenLife time.Duration
+	// Rotation says what happens to refresh tokens. Default: single use.
+	Rotation Rotation
+	// AccessTokenPrefix and RefreshTokenPrefix begin every token, so that a
+	// test can search for them. Default: "ya29.fake-" and "1//fake-".
+	AccessTokenPrefix, RefreshTokenPrefix string
+	// Now is the clock. Default: [time.Now].
+	Now func() time.Time
+}
+
+// Settings are what may be changed while the server runs. They hold for tokens
+// issued and presented from then on.
+type Settings struct {
+	TokenLife          Duration `json:"token_life"`
+	Rotation           Rotation `json:"rotation"`
+	AccessTokenPrefix  string   `json:"access_token_prefix"`
+	RefreshTokenPrefix string   `json:"refresh_token_prefix"`
+	// EchoAuthorization makes /echo/ show the Authorization header as it came
+	// instead of a marker with the access token's number.
+	EchoAuthorization bool `json:"echo_authorization"`
+}
+
+// Server is the authorization server, the API and the control interface, told
+// apart by path. It is safe for concurrent use.
+type Server struct {
+	initial Settings
+	now     func() time.Time
+	auth    *http.ServeMux
+	api     *http.ServeMux
+	control *http.ServeMux
+	gates   *gates
+
+	mu       sync.Mutex
+	settings Settings
+	offset   time.Duration
+	clients  map[string]Client
+	grants   map[string]*grant
+	order    []string // of grants, by creation
+	refresh  map[string]*refreshToken
+	access   map[string]*accessToken
+	faults   []*Fault
+	faultID  int
+	totals   Counters
+	log      []*TokenRequest
+}
+
+// New returns a server that knows one client, [DefaultClient], and no grant.
+func New(opts Options) *Server {
+	s := &Server{
+		initial: Settings{
+			TokenLife:          Duration(opts.TokenLife),
+			Rotation:           opts.Rotation,
+			AccessTokenPrefix:  opts.AccessTokenPrefix,
+			RefreshTokenPrefix: opts.RefreshTokenPrefix,
+		},
+		now:   opts.Now,
+		gates: newGates(),
+	}
+	if s.initial.TokenLife <= 0 {
+		s.initial.TokenLife = Duration(DefaultTokenLife)
+	}
+	if s.initial.Rotation == (Rotation{}) {
+		s.initial.Rotation = Rotation{Policy: SingleUse}
+	}
+	if s.initial.AccessTokenPrefix == "" {
+		s.initial.AccessTokenPrefix = "ya29.fake-"
+	}
+	if s.initial.RefreshTokenPrefix == "" {
+		s.initial.RefreshTokenPrefix = "1//fake-"
+	}
+	if s.now == nil {
+		s.now = time.Now
+	}
+	s.auth = s.authorizationRoutes()
+	s.api = s.apiRoutes()
+	s.control = s.controlRoutes()
+	s.Reset()
+	return s
+}
+
+// apiPrefixes are the paths of the API; each belongs to one error dialect.
+var apiPrefixes = []string{"/gmail/", "/v1.0/", "/bytes/", "/sse", "/status/"}
+
+// ServeHTTP implements [http.Handler]. A fault that breaks the connection
+// panics with [http.ErrAbortHandler], as net/http wants it.
+func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	path := r.URL.Path
+	hasPrefix := func(prefix string) bool { return strings.HasPrefix(path, prefix) }
+	switch {
+	case hasPrefix("/control/") && addressedByIP(r):
+		s.control.ServeHTTP(w, r)
+	case hasPrefix("/echo/") || path == "/echo":
+		// Past the mux, which would clean the path that is to be echoed.
+		s.authenticated(s.echo)(w, r)
+	case slices.ContainsFunc(apiPrefixes, hasPrefix):
+		s.api.ServeHTTP(w, r)
+	default:
+		s.auth.ServeHTTP(w, r)
+	}
+}
+
+// addressedByIP keeps the control interface from who reaches the server under
+// an API's name, through a proxy: it has no other guard.
+func addressedByIP(r *http.Request) bool {
+	host, _, err := net.SplitHostPort(r.Host)
+	if err != nil {
+		host = r.Host
+	}
+	return host == "localhost" || net.ParseIP(strings.Trim(host, "[]")) != nil
+}
+
+// Reset forgets grants, clients, tokens, faults, counters and settings made
+// since [New], puts the clock back, and lets every held request go.
+func (s *Server) Reset() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.settings = s.initial
+	s.offset = 0
+	s.clients = map[string]Client{DefaultClient.ID: DefaultClient}
+	s.grants = map[string]*grant{}
+	s.order = nil
+	s.refresh = map[string]*refreshToken{}
+	s.access = map[string]*accessToken{}
+	s.faults = nil
+	s.totals = Counters{}
+	s.log = nil
+	s.gates.releaseAll()
+}
+
+// Settings returns the settings in force.
+func (s *Server) Settings() Settings {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.settings
+}
+
+// Configure changes the settings by change, which sees those in force. The
+// error is change's own, and then nothing changes.
+func (s *Server) Configure(change func(*Settings) error) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	next := s.settings
+	if err := change(&next); err != nil {
+		return err
+	}
+	s.settings = next
+	return nil
+}
+
+// Advance moves the server's clock by d, which may be negative, and returns
+// the new time. Held and delayed requests wait in real time all the same.
+func (s *Server) Advance(d time.Duration) time.Time {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.offset += d
+	return s.clock()
+}
+
+// clock is the server's time. The caller holds mu.
+func (s *Server) clock() time.Time { return s.now().Add(s.offset) }
