@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"net/http"
 
+	"golang.org/x/oauth2/endpoints"
+
 	"github.com/bellhop-proxy/bellhop/internal/account"
 	"github.com/bellhop-proxy/bellhop/internal/secret"
 )
@@ -20,8 +22,8 @@ type google struct {
 var googleMetadata = Metadata{ //nolint:gosec // endpoints, no credentials
 	Issuer:                      "https://accounts.google.com",
 	AuthorizationEndpoint:       "https://accounts.google.com/o/oauth2/v2/auth",
-	TokenEndpoint:               "https://oauth2.googleapis.com/token",
-	DeviceAuthorizationEndpoint: "https://oauth2.googleapis.com/device/code",
+	TokenEndpoint:               endpoints.Google.TokenURL,
+	DeviceAuthorizationEndpoint: endpoints.Google.DeviceAuthURL,
 	RevocationEndpoint:          "https://oauth2.googleapis.com/revoke",
 	UserinfoEndpoint:            "https://openidconnect.googleapis.com/v1/userinfo",
 	JWKSURI:                     "https://www.googleapis.com/oauth2/v3/certs",
