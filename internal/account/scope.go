@@ -9,7 +9,7 @@ import (
 // drops repetitions, keeping the order.
 func ParseScopes(s string) []string {
 	var scopes []string
-	for _, scope := range strings.Fields(s) {
+	for scope := range strings.FieldsSeq(s) {
 		if !slices.Contains(scopes, scope) {
 			scopes = append(scopes, scope)
 		}

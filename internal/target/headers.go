@@ -2,6 +2,7 @@ package target
 
 import (
 	"net/http"
+	"slices"
 	"strings"
 
 	"github.com/bellhop-proxy/bellhop/internal/problem"
@@ -132,10 +133,8 @@ func setPrivate(h http.Header, slot []string) {
 // [Outgoing]. The error is a [problem.Problem].
 func CheckHeader(h http.Header) error {
 	for name, values := range h {
-		for _, value := range values {
-			if MentionsKey(value) {
-				return invalid("the header field " + name + " contains a Bellhop key: send the key in X-Bellhop-Key only")
-			}
+		if slices.ContainsFunc(values, MentionsKey) {
+			return invalid("the header field " + name + " contains a Bellhop key: send the key in X-Bellhop-Key only")
 		}
 		if MentionsKey(name) {
 			return invalid("the name of a header field contains a Bellhop key: send the key in X-Bellhop-Key only")

@@ -64,7 +64,7 @@ func watchTellsSlowConsumersToReadAgain(t *testing.T, place Place) {
 		}
 		commit(t, st, writes...)
 	}
-	for n := 0; n < batches*perBatch; n++ {
+	for range batches * perBatch {
 		e, ok := receive(t, events)
 		if !ok {
 			t.Fatal("the channel of a slow consumer was closed")
