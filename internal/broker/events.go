@@ -1,0 +1,80 @@
+package broker
+
+import (
+	"time"
+
+	"github.com/bellhop-proxy/bellhop/internal/account"
+)
+
+// Observer is told what happens, for metrics and events. It must be quick, and
+// is never told a secret.
+type Observer interface {
+	// Refreshed is called after each token request. The outcome is "success"
+	// or the failure's meaning.
+	Refreshed(provider, outcome string, took time.Duration)
+	// Happened is called for each event.
+	Happened(Event)
+}
+
+// EventName names an event; operators subscribe to it under this name.
+type EventName string
+
+// The events.
+const (
+	// AccountConnected: an account got its first token, or a new consent.
+	AccountConnected EventName = "account_connected"
+	// AccountFailed: the provider ended a grant.
+	AccountFailed EventName = "account_failed"
+	// AccountRecovered: an account that had failed works again.
+	AccountRecovered EventName = "account_recovered"
+	// TokenRefreshed: a new access token came.
+	TokenRefreshed EventName = "token_refreshed"
+	// ProviderMisconfigured: a provider refuses its client.
+	ProviderMisconfigured EventName = "provider_misconfigured"
+)
+
+// Event is something an operator may want to hear of.
+type Event struct {
+	Name     EventName
+	Account  string // empty where no account is concerned
+	Provider string
+	Audience string
+	// Expires is when the new token ends, with TokenRefreshed.
+	Expires time.Time
+	// Failure says why, with AccountFailed and ProviderMisconfigured.
+	Failure *account.Failure
+}
+
+// tell reports what a token request did to the account.
+func (b *Broker) tell(provider string, g *account.Grant, n need, before account.State, f *account.Failure) {
+	event := Event{Account: g.ID, Provider: provider, Audience: n.audience}
+	switch {
+	case f == nil:
+		b.client.clear(provider)
+		switch before {
+		case account.Init:
+			b.happened(event, AccountConnected)
+		case account.AuthenticationError:
+			b.happened(event, AccountRecovered)
+		}
+		event.Expires = g.FindAccess(n.audience, n.requested).Expires
+		b.happened(event, TokenRefreshed)
+	case f.Meaning == account.GrantDead && before != account.AuthenticationError:
+		event.Failure = f
+		b.happened(event, AccountFailed)
+	case f.Meaning == account.ClientMisconfigured:
+		if b.client.mark(provider, f, b.clock.Now()) {
+			event.Account, event.Audience, event.Failure = "", "", f
+			b.happened(event, ProviderMisconfigured)
+		}
+	}
+	if f != nil {
+		b.log.Warn("renewing an access token", "account", g.ID, "provider", provider, "audience", n.audience, "error", f)
+	}
+}
+
+// happened tells the observer aside: a slow subscriber delays no token.
+func (b *Broker) happened(e Event, name EventName) {
+	e.Name = name
+	b.background(func() { b.observer.Happened(e) })
+}

@@ -1,0 +1,214 @@
+package broker
+
+import (
+	"container/heap"
+	"context"
+	"math/rand/v2"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/bellhop-proxy/bellhop/internal/account"
+	"github.com/bellhop-proxy/bellhop/internal/problem"
+)
+
+// In use is an account whose token was handed out within its last
+// usedLifetimes lifetimes, usedAtMost ago at most.
+const (
+	usedLifetimes = 3
+	usedAtMost    = 24 * time.Hour
+)
+
+const (
+	// tick is short for the sake of tokens that live for seconds.
+	tick = 250 * time.Millisecond
+	// saveEvery is how often it is tried to save what could not be saved.
+	saveEvery = time.Second
+	// renewAgain is when a renewal in the background that failed is tried
+	// again, where the failure says nothing else.
+	renewAgain = 15 * time.Second
+	// spread is the part of the time ahead over which renewals that fall due
+	// together are spread.
+	spread = 0.2
+)
+
+// renewal is a token that is to be renewed ahead of its expiry.
+type renewal struct{ id, audience, requested string }
+
+// schedule knows when which token of this process's accounts is due.
+type schedule struct {
+	mu    sync.Mutex
+	items map[renewal]*scheduled
+	queue dueQueue
+}
+
+type scheduled struct {
+	renewal
+	at    time.Time
+	index int
+}
+
+func newSchedule() *schedule {
+	return &schedule{items: make(map[renewal]*scheduled)}
+}
+
+// set puts r at the time at, wherever it was before.
+func (s *schedule) set(r renewal, at time.Time) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if item, ok := s.items[r]; ok {
+		item.at = at
+		heap.Fix(&s.queue, item.index)
+		return
+	}
+	item := &scheduled{renewal: r, at: at}
+	s.items[r] = item
+	heap.Push(&s.queue, item)
+}
+
+// due takes out what is due at now.
+func (s *schedule) due(now time.Time) []renewal {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	var due []renewal
+	for len(s.queue) > 0 && !s.queue[0].at.After(now) {
+		item := heap.Pop(&s.queue).(*scheduled)
+		delete(s.items, item.renewal)
+		due = append(due, item.renewal)
+	}
+	return due
+}
+
+// Run renews tokens of accounts in use ahead of their expiry, and tries to
+// save what could not be saved, until ctx ends. It first takes up the token
+// requests that a process which is gone left without a result.
+func (b *Broker) Run(ctx context.Context) {
+	b.resume(ctx)
+	var saving sync.WaitGroup
+	defer saving.Wait()
+	// Apart, for a store that hangs must not hold up renewals.
+	saving.Go(func() { b.each(ctx, saveEvery, func() { b.saveUnsaved(ctx) }) })
+	b.each(ctx, tick, func() {
+		for _, r := range b.renewal.due(b.clock.Now()) {
+			b.background(func() { b.renew(r) })
+		}
+	})
+}
+
+// each calls f at every interval until ctx ends.
+func (b *Broker) each(ctx context.Context, interval time.Duration, f func()) {
+	ticker := b.clock.NewTicker(interval)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-ticker.Chan():
+			f()
+		}
+	}
+}
+
+// renew brings a new token for r if its account is in use. What happens after
+// a failure is arranged where every request is.
+func (b *Broker) renew(r renewal) {
+	e, ok := b.cache.GetIfPresent(r.id)
+	if !ok {
+		return // pushed out of memory: nobody has used it for long
+	}
+	p, ok := b.providers[e.grant.Provider]
+	if !ok || !inDoubt(e.grant) && !b.inUse(e, r) {
+		e.renewing.Store(false) // its next use asks again
+		return
+	}
+	_, _ = b.await(b.running, p, r.id, need{audience: r.audience, requested: r.requested, ahead: true})
+}
+
+func (b *Broker) inUse(e *entry, r renewal) bool {
+	within := usedAtMost
+	if t := e.grant.FindAccess(r.audience, r.requested); t != nil {
+		within = min(usedLifetimes*t.Life(), usedAtMost)
+	}
+	return b.clock.Since(time.Unix(0, e.used.Load())) <= within
+}
+
+// renewal is the background's work on what n asks for.
+func (n need) renewal(id string) renewal { return renewal{id, n.audience, n.requested} }
+
+// schedule arms the renewal of a token that has just come.
+func (b *Broker) schedule(id string, t *account.AccessToken) {
+	ahead := b.ahead(t)
+	ahead += time.Duration(float64(ahead) * spread * rand.Float64())
+	b.renewal.set(renewal{id, t.Audience, t.Requested}, t.Expires.Add(-ahead))
+}
+
+// scheduleAgain arms the next try after err, unless only a person can help.
+func (b *Broker) scheduleAgain(g *account.Grant, n need, err error) {
+	now := b.clock.Now()
+	at := now.Add(renewAgain)
+	p := problem.From(err)
+	if p.RetryAfter > 0 {
+		at = now.Add(p.RetryAfter)
+	}
+	switch p.Code {
+	case problem.AccountDisabled, problem.AccountNotFound:
+		return
+	case problem.OAuthRenewError:
+		f := g.Failed("")
+		if f == nil || f.Retry.IsZero() {
+			return
+		}
+		at = f.Retry
+	case problem.InsufficientScope, problem.ProviderError:
+		if f := g.Failed(n.subject()); f != nil {
+			at = f.Retry
+		}
+	}
+	b.renewal.set(n.renewal(g.ID), at)
+}
+
+// resume takes up token requests whose outcome is unknown. With a provider
+// that forgives a replay for a while every second counts, so nobody's call is
+// waited for; what may be sent when is decided where every request is.
+func (b *Broker) resume(ctx context.Context) {
+	ids, err := b.vault.Unresolved(ctx)
+	if err != nil {
+		b.log.Error("looking for token requests without a result", "error", err)
+		return
+	}
+	var left []*account.Grant
+	for _, id := range ids {
+		if e, err := b.entry(ctx, id); err == nil && e.grant.Intent != nil {
+			left = append(left, e.grant)
+		}
+	}
+	slices.SortFunc(left, func(x, y *account.Grant) int { return x.Intent.Since.Compare(y.Intent.Since) })
+	for _, g := range left {
+		b.log.Warn("taking up a token request without a result", "account", g.ID, "provider", g.Provider, "since", g.Intent.Since)
+		b.renewal.set(renewal{id: g.ID, audience: g.Intent.Audience}, b.clock.Now())
+	}
+}
+
+// dueQueue is a heap of scheduled renewals, the soonest first.
+type dueQueue []*scheduled
+
+func (q dueQueue) Len() int           { return len(q) }
+func (q dueQueue) Less(i, j int) bool { return q[i].at.Before(q[j].at) }
+func (q dueQueue) Swap(i, j int) {
+	q[i], q[j] = q[j], q[i]
+	q[i].index, q[j].index = i, j
+}
+
+func (q *dueQueue) Push(x any) {
+	item := x.(*scheduled)
+	item.index = len(*q)
+	*q = append(*q, item)
+}
+
+func (q *dueQueue) Pop() any {
+	old := *q
+	item := old[len(old)-1]
+	old[len(old)-1] = nil
+	*q = old[:len(old)-1]
+	return item
+}

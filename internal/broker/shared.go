@@ -1,0 +1,293 @@
+package broker
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/jonboulle/clockwork"
+	"github.com/maypok86/otter/v2"
+	"golang.org/x/sync/singleflight"
+
+	"github.com/bellhop-proxy/bellhop/internal/account"
+	"github.com/bellhop-proxy/bellhop/internal/problem"
+	"github.com/bellhop-proxy/bellhop/internal/store"
+)
+
+// cacheBytes bounds the grants that are kept in memory. What is pushed out is
+// read from the store again.
+const cacheBytes = 64 << 20
+
+// Shared is what outlives a configuration: during a reload two configurations'
+// brokers live side by side, and two lock tables would let both spend one
+// single-use refresh token.
+type Shared struct {
+	vault Vault
+	clock clockwork.Clock
+	log   *slog.Logger
+	// owner names this process in intents.
+	owner string
+
+	// cache holds what is known of accounts. Entries are replaced, never
+	// changed, and only by who holds the grant's lock.
+	cache   *otter.Cache[string, *entry]
+	flights singleflight.Group
+	locks   locks
+	unsaved unsaved
+	insist  insistence
+	renewal *schedule
+
+	endpointsMu sync.Mutex
+	endpoints   map[string]*endpoint
+
+	// running ends when the store is about to close.
+	running context.Context
+	stop    context.CancelFunc
+	workMu  sync.Mutex // between the last Add and Wait
+	work    sync.WaitGroup
+}
+
+// Vault is where the broker's grants are kept. Its errors are the store
+// package's.
+type Vault interface {
+	Grant(ctx context.Context, id string) (*account.Grant, uint64, error)
+	Save(ctx context.Context, g *account.Grant, version uint64, due, used time.Time) (uint64, error)
+	Remove(ctx context.Context, id string, version uint64) error
+	Unresolved(ctx context.Context) ([]string, error)
+	Ready(ctx context.Context) error
+}
+
+// entry is an account as it is known in memory.
+type entry struct {
+	grant *account.Grant // not to be changed
+	// used is when a token was last handed out (Unix nanoseconds); it moves on
+	// from entry to entry.
+	used *atomic.Int64
+	// renewing is set when a renewal ahead of expiry was asked for, so that
+	// not each call asks again.
+	renewing atomic.Bool
+}
+
+// NewShared makes what brokers on one store share. owner names this process.
+func NewShared(v Vault, owner string, clock clockwork.Clock, log *slog.Logger) *Shared {
+	s := &Shared{vault: v, clock: clock, log: log, owner: owner, endpoints: make(map[string]*endpoint)}
+	s.cache = newCache(cacheBytes)
+	s.running, s.stop = context.WithCancel(context.Background())
+	s.renewal = newSchedule()
+	return s
+}
+
+func newCache(bytes uint64) *otter.Cache[string, *entry] {
+	return otter.Must(&otter.Options[string, *entry]{
+		MaximumWeight: bytes,
+		Weigher:       func(_ string, e *entry) uint32 { return weigh(e.grant) },
+	})
+}
+
+// Close waits for the token requests under way, so that what they bring is
+// saved, and for the last tries to save what could not be saved before.
+func (s *Shared) Close() {
+	s.workMu.Lock()
+	s.stop()
+	s.workMu.Unlock()
+	s.work.Wait()
+	s.saveUnsaved(context.Background())
+	if n := len(s.unsaved.ids()); n > 0 {
+		s.log.Error("closing with renewed grants that could not be saved", "accounts", n)
+	}
+	s.cache.StopAllGoroutines()
+}
+
+// weigh is roughly what a grant takes in memory.
+func weigh(g *account.Grant) uint32 {
+	const record, token = 700, 250
+	n := record + len(g.ID) + len(g.Name) + len(g.User) + len(g.RefreshToken.Reveal())
+	for i := range g.Access {
+		n += token + len(g.Access[i].Value.Reveal())
+	}
+	return uint32(n)
+}
+
+// entry returns what is known of the account, reading it from the store when
+// it is not in memory.
+func (s *Shared) entry(ctx context.Context, id string) (*entry, error) {
+	if e, ok := s.cache.GetIfPresent(id); ok {
+		return e, nil
+	}
+	if account.CheckID(id) != nil {
+		return nil, notFound()
+	}
+	h, err := s.own(ctx, id, true)
+	if err != nil {
+		return nil, err
+	}
+	defer s.disown(h)
+	return s.load(ctx, id)
+}
+
+// load returns what is known of an account whose lock is held.
+func (s *Shared) load(ctx context.Context, id string) (*entry, error) {
+	if e, ok := s.cache.GetIfPresent(id); ok {
+		return e, nil
+	}
+	if u, ok := s.unsaved.get(id); ok {
+		return s.remember(u.grant), nil
+	}
+	g, _, err := s.vault.Grant(ctx, id)
+	if err != nil {
+		return nil, storeProblem(err)
+	}
+	return s.remember(g), nil
+}
+
+// remember puts a grant whose lock is held into memory.
+func (s *Shared) remember(g *account.Grant) *entry {
+	e := &entry{grant: g}
+	if old, ok := s.cache.GetIfPresent(g.ID); ok {
+		e.used = old.used
+	} else {
+		e.used = new(atomic.Int64)
+	}
+	s.cache.Set(g.ID, e)
+	return e
+}
+
+// errUnchanged is returned by a change that has nothing to write.
+var errUnchanged = errors.New("unchanged")
+
+// update reads the account whose lock is held from the store, lets change work
+// on a copy and writes it back; when somebody else wrote in between it starts
+// anew, so change may be called more than once. It returns the grant as it
+// stands then: with an error of change, as it was read; nil if it could not be
+// read. Who calls update sees to it that no result waits to be saved.
+func (s *Shared) update(ctx context.Context, id string, change func(*account.Grant) error) (*account.Grant, error) {
+	for {
+		g, version, err := s.vault.Grant(ctx, id)
+		if errors.Is(err, store.ErrNotFound) {
+			s.cache.Invalidate(id) // removed by another process
+		}
+		if err != nil {
+			return nil, storeProblem(err)
+		}
+		next := g.Clone()
+		if err := change(next); err != nil {
+			s.remember(g)
+			if errors.Is(err, errUnchanged) {
+				err = nil
+			}
+			return g, err
+		}
+		next.Updated = s.clock.Now()
+		_, err = s.vault.Save(ctx, next, version, due(next), s.usedAt(id))
+		if errors.Is(err, store.ErrConflict) {
+			continue
+		}
+		if err != nil {
+			return g, storeProblem(err)
+		}
+		s.remember(next)
+		return next, nil
+	}
+}
+
+// usedAt is when a token of the account was last handed out, as far as this
+// process knows.
+func (s *Shared) usedAt(id string) time.Time {
+	if e, ok := s.cache.GetEntryQuietly(id); ok {
+		if ns := e.Value.used.Load(); ns != 0 {
+			return time.Unix(0, ns)
+		}
+	}
+	return time.Time{}
+}
+
+// due is when the grant's next token ends.
+func due(g *account.Grant) time.Time {
+	var at time.Time
+	for i := range g.Access {
+		if end := g.Access[i].Expires; at.IsZero() || end.Before(at) {
+			at = end
+		}
+	}
+	return at
+}
+
+// begin announces work that Close must wait for, until work.Done. It reports
+// false when the store is about to close.
+func (s *Shared) begin() bool {
+	s.workMu.Lock()
+	defer s.workMu.Unlock()
+	if s.running.Err() != nil {
+		return false
+	}
+	s.work.Add(1)
+	return true
+}
+
+// own announces work on the account and takes its lock, until disown. The
+// store stays open as long.
+func (s *Shared) own(ctx context.Context, id string, caller bool) (*hold, error) {
+	if !s.begin() {
+		return nil, closing()
+	}
+	h, err := s.locks.take(ctx, id, caller)
+	if err != nil {
+		s.work.Done()
+		return nil, err
+	}
+	return h, nil
+}
+
+func (s *Shared) disown(h *hold) {
+	h.release()
+	s.work.Done()
+}
+
+// background runs f past the caller's context, unless the store is about to
+// close.
+func (s *Shared) background(f func()) {
+	if !s.begin() {
+		return
+	}
+	go func() {
+		defer s.work.Done()
+		f()
+	}()
+}
+
+// Ready returns nil if renewals can be made and what they bring be kept.
+func (s *Shared) Ready(ctx context.Context) error {
+	if n := len(s.unsaved.ids()); n > 0 {
+		return problem.New(problem.StoreUnavailable, "Renewed grants wait to be saved").With("unsaved", n)
+	}
+	if err := s.vault.Ready(ctx); err != nil {
+		return storeProblem(err)
+	}
+	return nil
+}
+
+func closing() error {
+	p := problem.New(problem.StoreUnavailable, "Bellhop is shutting down")
+	p.RetryAfter = time.Second
+	return p
+}
+
+func notFound() error {
+	return problem.New(problem.AccountNotFound, "Account record was not found for requested ID")
+}
+
+// storeProblem sorts an error of the store.
+func storeProblem(err error) error {
+	switch {
+	case errors.Is(err, store.ErrNotFound):
+		return notFound()
+	case errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded):
+		return err
+	}
+	p := problem.New(problem.StoreUnavailable, "The token store is unavailable").Because(err)
+	p.RetryAfter = 5 * time.Second
+	return p
+}

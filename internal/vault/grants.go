@@ -1,0 +1,310 @@
+package vault
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/bellhop-proxy/bellhop/internal/account"
+	"github.com/bellhop-proxy/bellhop/internal/secret"
+	"github.com/bellhop-proxy/bellhop/internal/store"
+)
+
+// Summary is what can be known of an account without opening its grant.
+type Summary struct {
+	ID       string        `json:"-"`
+	Provider string        `json:"provider"`
+	State    account.State `json:"state"`
+	// Due is when its next renewal is due; zero when none is.
+	Due time.Time `json:"due,omitzero"`
+	// Used is when a token of it was last handed out, as far as that was
+	// recorded.
+	Used time.Time `json:"used,omitzero"`
+}
+
+// sealedGrant is a grant as it is written: with its secrets in the clear, for
+// the whole record is sealed.
+type sealedGrant struct {
+	ID           string             `json:"id"`
+	Provider     string             `json:"provider"`
+	Name         string             `json:"name,omitempty"`
+	User         string             `json:"user,omitempty"`
+	State        account.State      `json:"state"`
+	Generation   uint64             `json:"generation"`
+	Subject      string             `json:"subject,omitempty"`
+	ClientID     string             `json:"client_id,omitempty"`
+	ClientAuth   account.ClientAuth `json:"client_auth,omitempty"`
+	Scopes       []string           `json:"scopes,omitempty"`
+	RefreshToken string             `json:"refresh_token,omitempty"`
+	Refreshed    time.Time          `json:"refreshed,omitzero"`
+	Intent       *account.Intent    `json:"intent,omitempty"`
+	Attempts     uint64             `json:"attempts,omitempty"`
+	Access       []sealedToken      `json:"access,omitempty"`
+	Failures     []account.Failed   `json:"failures,omitempty"`
+	Created      time.Time          `json:"created"`
+	Updated      time.Time          `json:"updated"`
+}
+
+type sealedToken struct {
+	Value     string    `json:"value"`
+	Number    uint64    `json:"number"`
+	Audience  string    `json:"audience,omitempty"`
+	Requested string    `json:"requested,omitempty"`
+	Scopes    []string  `json:"scopes,omitempty"`
+	Issued    time.Time `json:"issued"`
+	Expires   time.Time `json:"expires"`
+	Assumed   bool      `json:"assumed,omitempty"`
+}
+
+func toSealed(g *account.Grant) sealedGrant {
+	s := sealedGrant{
+		ID: g.ID, Provider: g.Provider, Name: g.Name, User: g.User,
+		State: g.State, Generation: g.Generation, Subject: g.Subject,
+		ClientID: g.ClientID, ClientAuth: g.ClientAuth, Scopes: g.Scopes,
+		RefreshToken: g.RefreshToken.Reveal(), Refreshed: g.Refreshed,
+		Intent: g.Intent, Attempts: g.Attempts, Failures: g.Failures,
+		Created: g.Created, Updated: g.Updated,
+	}
+	for _, t := range g.Access {
+		s.Access = append(s.Access, sealedToken{
+			Value: t.Value.Reveal(), Number: t.Number, Audience: t.Audience,
+			Requested: t.Requested, Scopes: t.Scopes, Issued: t.Issued,
+			Expires: t.Expires, Assumed: t.Assumed,
+		})
+	}
+	return s
+}
+
+func (s *sealedGrant) grant() *account.Grant {
+	g := &account.Grant{
+		ID: s.ID, Provider: s.Provider, Name: s.Name, User: s.User,
+		State: s.State, Generation: s.Generation, Subject: s.Subject,
+		ClientID: s.ClientID, ClientAuth: s.ClientAuth, Scopes: s.Scopes,
+		RefreshToken: secret.New(s.RefreshToken), Refreshed: s.Refreshed,
+		Intent: s.Intent, Attempts: s.Attempts, Failures: s.Failures,
+		Created: s.Created, Updated: s.Updated,
+	}
+	for _, t := range s.Access {
+		g.Access = append(g.Access, account.AccessToken{
+			Value: secret.New(t.Value), Number: t.Number, Audience: t.Audience,
+			Requested: t.Requested, Scopes: t.Scopes, Issued: t.Issued,
+			Expires: t.Expires, Assumed: t.Assumed,
+		})
+	}
+	return g
+}
+
+// Grant returns the account's grant and the version of its record, or
+// [store.ErrNotFound].
+func (v *Vault) Grant(ctx context.Context, id string) (*account.Grant, uint64, error) {
+	r, err := v.store.Get(ctx, grantPrefix+id)
+	if err != nil {
+		return nil, 0, err
+	}
+	var s sealedGrant
+	if err := v.open(r, &s); err != nil {
+		return nil, 0, err
+	}
+	return s.grant(), r.Version, nil
+}
+
+// Save writes the grant if its record still has the given version (0: if there
+// is none yet), and with it what stands beside it; a zero used leaves what was
+// recorded. It returns the new version, or [store.ErrConflict].
+func (v *Vault) Save(ctx context.Context, g *account.Grant, version uint64, due, used time.Time) (uint64, error) {
+	value, err := v.sealed(grantPrefix+g.ID, toSealed(g))
+	if err != nil {
+		return 0, err
+	}
+	before, err := v.Summary(ctx, g.ID)
+	if err != nil && !errors.Is(err, store.ErrNotFound) {
+		return 0, err
+	}
+	if used.IsZero() {
+		used = before.Used
+	}
+	summary := Summary{Provider: g.Provider, State: g.State, Due: due, Used: used}
+	index, err := json.Marshal(summary)
+	if err != nil {
+		return 0, fmt.Errorf("encoding index of account %q: %w", g.ID, err)
+	}
+	writes := []store.Write{
+		{Key: grantPrefix + g.ID, Value: value, Expect: version},
+		{Key: indexPrefix + g.ID, Value: index, Expect: store.AnyVersion},
+		{Key: intentPrefix + g.ID, Expect: store.AnyVersion},
+	}
+	if g.Intent != nil {
+		writes[2].Value = []byte{'1'}
+	}
+	return v.commit(ctx, before, summary, writes)
+}
+
+// Remove deletes the account with all that stands beside it, if its record has
+// the given version.
+func (v *Vault) Remove(ctx context.Context, id string, version uint64) error {
+	before, err := v.Summary(ctx, id)
+	if err != nil && !errors.Is(err, store.ErrNotFound) {
+		return err
+	}
+	_, err = v.commit(ctx, before, Summary{}, []store.Write{
+		{Key: grantPrefix + id, Expect: version},
+		{Key: indexPrefix + id, Expect: store.AnyVersion},
+		{Key: intentPrefix + id, Expect: store.AnyVersion},
+	})
+	return err
+}
+
+// commit writes a batch that begins with an account's grant, and with it the
+// counts that change as the account's summary does (zero: there is none). A
+// count that somebody else changed in between is no conflict of the caller's:
+// it is read again.
+func (v *Vault) commit(ctx context.Context, before, after Summary, writes []store.Write) (uint64, error) {
+	grant := writes[0]
+	for {
+		counts, err := v.countWrites(ctx, before, after)
+		if err != nil {
+			return 0, err
+		}
+		versions, err := v.store.Commit(ctx, nil, append(writes[:len(writes):len(writes)], counts...)...)
+		if err == nil {
+			return versions[0], nil
+		}
+		if !errors.Is(err, store.ErrConflict) || len(counts) == 0 {
+			return 0, err
+		}
+		now, verr := v.version(ctx, grant.Key)
+		if verr != nil {
+			return 0, verr
+		}
+		if now != grant.Expect {
+			return 0, err
+		}
+	}
+}
+
+func (v *Vault) version(ctx context.Context, key string) (uint64, error) {
+	r, err := v.store.Get(ctx, key)
+	if errors.Is(err, store.ErrNotFound) {
+		return 0, nil
+	}
+	return r.Version, err
+}
+
+func (v *Vault) countWrites(ctx context.Context, before, after Summary) ([]store.Write, error) {
+	from, to := countKey(before), countKey(after)
+	if from == to {
+		return nil, nil
+	}
+	var writes []store.Write
+	for key, delta := range map[string]int{from: -1, to: 1} {
+		if key == "" {
+			continue
+		}
+		r, err := v.store.Get(ctx, key)
+		if err != nil && !errors.Is(err, store.ErrNotFound) {
+			return nil, err
+		}
+		n, _ := strconv.Atoi(string(r.Value)) // an absent count is 0
+		writes = append(writes, store.Write{Key: key, Value: strconv.AppendInt(nil, int64(max(n+delta, 0)), 10), Expect: r.Version})
+	}
+	return writes, nil
+}
+
+// countKey is where accounts like s are counted; empty for none.
+func countKey(s Summary) string {
+	if s.Provider == "" {
+		return ""
+	}
+	return countPrefix + s.Provider + "/" + string(s.State)
+}
+
+// Summary returns what stands beside the account's grant, or
+// [store.ErrNotFound].
+func (v *Vault) Summary(ctx context.Context, id string) (Summary, error) {
+	r, err := v.store.Get(ctx, indexPrefix+id)
+	if err != nil {
+		return Summary{}, err
+	}
+	return decodeSummary(r)
+}
+
+func decodeSummary(r store.Record) (Summary, error) {
+	s := Summary{ID: strings.TrimPrefix(r.Key, indexPrefix)}
+	if err := json.Unmarshal(r.Value, &s); err != nil {
+		return Summary{}, fmt.Errorf("decoding record %s: %w", r.Key, err)
+	}
+	return s, nil
+}
+
+// Summaries returns up to limit accounts after the given ID, in the order of
+// their IDs.
+func (v *Vault) Summaries(ctx context.Context, after string, limit int) ([]Summary, error) {
+	if after != "" {
+		after = indexPrefix + after
+	}
+	records, err := v.store.List(ctx, indexPrefix, after, limit)
+	if err != nil {
+		return nil, err
+	}
+	summaries := make([]Summary, 0, len(records))
+	for _, r := range records {
+		s, err := decodeSummary(r)
+		if err != nil {
+			return nil, err
+		}
+		summaries = append(summaries, s)
+	}
+	return summaries, nil
+}
+
+// Unresolved returns the accounts whose last token request has no result.
+func (v *Vault) Unresolved(ctx context.Context) ([]string, error) {
+	const page = 1000
+	var ids []string
+	for after := ""; ; {
+		records, err := v.store.List(ctx, intentPrefix, after, page)
+		if err != nil {
+			return nil, err
+		}
+		for _, r := range records {
+			ids = append(ids, strings.TrimPrefix(r.Key, intentPrefix))
+		}
+		if len(records) < page {
+			return ids, nil
+		}
+		after = records[len(records)-1].Key
+	}
+}
+
+// Count is how many accounts of a provider are in a state.
+type Count struct {
+	Provider string
+	State    account.State
+	Accounts int
+}
+
+// Counts returns the accounts by provider and state. They are kept, not
+// computed.
+func (v *Vault) Counts(ctx context.Context) ([]Count, error) {
+	const limit = 10_000 // providers times states
+	records, err := v.store.List(ctx, countPrefix, "", limit)
+	if err != nil {
+		return nil, err
+	}
+	counts := make([]Count, 0, len(records))
+	for _, r := range records {
+		provider, state, ok := strings.Cut(strings.TrimPrefix(r.Key, countPrefix), "/")
+		n, err := strconv.Atoi(string(r.Value))
+		if !ok || err != nil {
+			return nil, fmt.Errorf("decoding record %s: not a count", r.Key)
+		}
+		if n > 0 {
+			counts = append(counts, Count{Provider: provider, State: account.State(state), Accounts: n})
+		}
+	}
+	return counts, nil
+}
