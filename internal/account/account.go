@@ -100,6 +100,11 @@ type Grant struct {
 	RefreshToken secret.String
 	// Refreshed is when RefreshToken was last received or used with success.
 	Refreshed time.Time
+	// Lapses is when the refresh token ends unless it is used before, or
+	// whatever happens, as far as the provider lets us know; zero when unknown.
+	Lapses time.Time
+	// Foretold is the Lapses that people were told of.
+	Foretold time.Time
 	// Intent is a token request that was about to be sent and has no result
 	// yet.
 	Intent *Intent

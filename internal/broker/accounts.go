@@ -72,7 +72,7 @@ func (b *Broker) Register(ctx context.Context, r Registration) error {
 		return err
 	}
 	defer b.disown(h)
-	_, err = b.vault.Save(ctx, g, 0, due(g), time.Time{})
+	_, err = b.vault.Save(ctx, g, 0, b.due(g), time.Time{})
 	if errors.Is(err, store.ErrConflict) {
 		return problem.New(problem.Conflict, "account "+strconv.Quote(r.ID)+" exists; to swap its grant for this one, ask for it to be replaced")
 	}
@@ -111,7 +111,7 @@ func (b *Broker) Replace(ctx context.Context, r Registration) error {
 		return b.failed(next, n, err)
 	}
 	next.Attempts++
-	succeed(next, n, next.Attempts, answer, begun, b.clock.Now())
+	succeed(p, next, n, next.Attempts, answer, begun, b.clock.Now())
 	_, err = b.settle(next, func(g *account.Grant) error {
 		next.Generation = max(next.Generation, g.Generation+1)
 		next.Attempts = max(next.Attempts, g.Attempts+1)

@@ -27,13 +27,13 @@ type Provider interface {
 	ClientID() string
 	// DefaultAudience stands for an empty audience.
 	DefaultAudience() string
-	// AudienceScopes are the scopes of one audience, out of the provider's
-	// own or the grant's.
-	AudienceScopes(audience string, grantScopes []string) []string
 	// TokenEndpoint is where the grant's token requests go.
 	TokenEndpoint(subject string) string
 	// Rotation is what becomes of a refresh token that was used.
 	Rotation() account.Rotation
+	// IdleLife is how long a refresh token lasts that nobody uses; 0 when that
+	// is not known.
+	IdleLife() time.Duration
 	// Refresh sends one token request. Its error is an *account.Failure; even
 	// then a refresh token in the answer is the newest one.
 	Refresh(ctx context.Context, r account.RefreshRequest) (account.Answer, error)
@@ -53,14 +53,17 @@ type Settings struct {
 	Timeout time.Duration
 	// Workers bounds the token requests under way at once to one provider.
 	Workers int
+	// Keepalive is how often an idle grant is renewed, at least.
+	Keepalive time.Duration
 }
 
 // The settings where nothing else is said.
 const (
-	DefaultAhead   = 5 * time.Minute
-	DefaultMinTTL  = 30 * time.Second
-	DefaultTimeout = 15 * time.Second
-	DefaultWorkers = 16
+	DefaultAhead     = 5 * time.Minute
+	DefaultMinTTL    = 30 * time.Second
+	DefaultTimeout   = 15 * time.Second
+	DefaultWorkers   = 16
+	DefaultKeepalive = 20 * 24 * time.Hour
 )
 
 // Broker serves the accounts of one configuration's providers. What must
@@ -72,12 +75,21 @@ type Broker struct {
 	observer  Observer
 	log       *slog.Logger
 	client    misconfigured
+	skews     skews
+	attending chan struct{} // a place for each account that is being looked after
 }
 
 // New makes a broker of the providers, on what it shares with other
 // configurations' brokers.
 func New(shared *Shared, providers []Provider, settings Settings, observer Observer, log *slog.Logger) *Broker {
-	b := &Broker{Shared: shared, providers: make(map[string]Provider, len(providers)), settings: settings, observer: observer, log: log}
+	if settings.Keepalive == 0 {
+		settings.Keepalive = DefaultKeepalive
+	}
+	shared.keepalive.Store(int64(settings.Keepalive))
+	b := &Broker{
+		Shared: shared, providers: make(map[string]Provider, len(providers)), settings: settings,
+		observer: observer, log: log, attending: make(chan struct{}, max(settings.Workers, 1)),
+	}
 	for _, p := range providers {
 		b.providers[p.Name()] = p
 	}
@@ -217,6 +229,9 @@ func (b *Broker) satisfies(g *account.Grant, n need, now time.Time) (t *account.
 	if n.force && now.Sub(newest(g)) >= forceInterval {
 		return nil, false
 	}
+	if t.Issued.Before(n.since) || t.Issued.After(now.Add(clockSlack)) {
+		return nil, false // a token from the future has an end that is wrong
+	}
 	if n.ahead && inDoubt(g) {
 		return nil, false // to ask the provider is the purpose, however fresh the token
 	}
@@ -246,6 +261,8 @@ type need struct {
 	// ahead asks for a token that is not due for renewal, as background work
 	// does.
 	ahead bool
+	// since asks for a token that was asked for later, to keep a grant alive.
+	since time.Time
 }
 
 // inDoubt reports whether only the provider can say how the grant stands: the
@@ -257,6 +274,9 @@ func inDoubt(g *account.Grant) bool {
 // forceInterval is how often an account's token is renewed because somebody
 // insists.
 const forceInterval = time.Minute
+
+// clockSlack is how far in the future a token may have been asked for.
+const clockSlack = 10 * time.Second
 
 // newest is when the grant's last access token was asked for.
 func newest(g *account.Grant) time.Time {

@@ -12,6 +12,9 @@ type Observer interface {
 	// Refreshed is called after each token request. The outcome is "success"
 	// or the failure's meaning.
 	Refreshed(provider, outcome string, took time.Duration)
+	// Skewed is called after each token request whose answer had a time: by
+	// how much the provider's clock is ahead of ours.
+	Skewed(provider string, by time.Duration)
 	// Happened is called for each event.
 	Happened(Event)
 }
@@ -29,6 +32,8 @@ const (
 	AccountRecovered EventName = "account_recovered"
 	// TokenRefreshed: a new access token came.
 	TokenRefreshed EventName = "token_refreshed"
+	// GrantExpiring: a grant lapses in some days, if nothing is done.
+	GrantExpiring EventName = "grant_expiring"
 	// ProviderMisconfigured: a provider refuses its client.
 	ProviderMisconfigured EventName = "provider_misconfigured"
 )
@@ -39,7 +44,8 @@ type Event struct {
 	Account  string // empty where no account is concerned
 	Provider string
 	Audience string
-	// Expires is when the new token ends, with TokenRefreshed.
+	// Expires is when the new token ends, with TokenRefreshed, or the grant,
+	// with GrantExpiring.
 	Expires time.Time
 	// Failure says why, with AccountFailed and ProviderMisconfigured.
 	Failure *account.Failure
@@ -76,5 +82,5 @@ func (b *Broker) tell(provider string, g *account.Grant, n need, before account.
 // happened tells the observer aside: a slow subscriber delays no token.
 func (b *Broker) happened(e Event, name EventName) {
 	e.Name = name
-	b.background(func() { b.observer.Happened(e) })
+	_ = b.background(func() { b.observer.Happened(e) })
 }

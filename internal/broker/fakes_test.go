@@ -46,6 +46,7 @@ type memVault struct {
 	mu       sync.Mutex
 	grants   map[string]*account.Grant
 	versions map[string]uint64
+	due      map[string]time.Time
 	last     uint64
 
 	saveErr, readErr, readyErr error
@@ -58,7 +59,7 @@ type memVault struct {
 }
 
 func newMemVault(j *journal) *memVault {
-	return &memVault{journal: j, grants: make(map[string]*account.Grant), versions: make(map[string]uint64)}
+	return &memVault{journal: j, grants: make(map[string]*account.Grant), versions: make(map[string]uint64), due: make(map[string]time.Time)}
 }
 
 // set changes the vault's behaviour.
@@ -81,7 +82,7 @@ func (v *memVault) Grant(_ context.Context, id string) (*account.Grant, uint64, 
 	return g.Clone(), v.versions[id], nil
 }
 
-func (v *memVault) Save(_ context.Context, g *account.Grant, version uint64, _, _ time.Time) (uint64, error) {
+func (v *memVault) Save(_ context.Context, g *account.Grant, version uint64, due, _ time.Time) (uint64, error) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	if v.saveErr != nil {
@@ -101,7 +102,7 @@ func (v *memVault) Save(_ context.Context, g *account.Grant, version uint64, _, 
 		return 0, store.ErrConflict
 	}
 	v.last++
-	v.grants[g.ID], v.versions[g.ID] = g.Clone(), v.last
+	v.grants[g.ID], v.versions[g.ID], v.due[g.ID] = g.Clone(), v.last, due
 	intent := "no intent"
 	if g.Intent != nil {
 		intent = fmt.Sprintf("intent %d", g.Intent.Number)
@@ -124,6 +125,25 @@ func (v *memVault) Remove(_ context.Context, id string, version uint64) error {
 	}
 	delete(v.grants, id)
 	delete(v.versions, id)
+	delete(v.due, id)
+	return nil
+}
+
+func (v *memVault) Due(_ context.Context, at time.Time, f func(id string) bool) error {
+	v.mu.Lock()
+	var ids []string
+	for id, due := range v.due {
+		if !due.IsZero() && !due.After(at) {
+			ids = append(ids, id)
+		}
+	}
+	v.mu.Unlock()
+	slices.Sort(ids)
+	for _, id := range ids {
+		if !f(id) {
+			break
+		}
+	}
 	return nil
 }
 
@@ -171,7 +191,7 @@ type family struct {
 type fakeProvider struct {
 	name, client, audience string
 	rotation               account.Rotation
-	life                   time.Duration
+	life, idleLife         time.Duration
 	journal                *journal
 
 	mu       sync.Mutex
@@ -211,10 +231,10 @@ func (p *fakeProvider) set(f func(*fakeProvider)) {
 	f(p)
 }
 
-func (p *fakeProvider) Name() string                             { return p.name }
-func (p *fakeProvider) ClientID() string                         { return p.client }
-func (p *fakeProvider) DefaultAudience() string                  { return p.audience }
-func (p *fakeProvider) AudienceScopes(string, []string) []string { return nil }
+func (p *fakeProvider) Name() string            { return p.name }
+func (p *fakeProvider) ClientID() string        { return p.client }
+func (p *fakeProvider) DefaultAudience() string { return p.audience }
+func (p *fakeProvider) IdleLife() time.Duration { return p.idleLife }
 func (p *fakeProvider) TokenEndpoint(subject string) string {
 	return "https://" + p.name + "/" + subject
 }
@@ -341,9 +361,16 @@ func failing(f account.Failure) func(account.RefreshRequest) error {
 type watcher struct {
 	mu     sync.Mutex
 	events []Event
+	skew   time.Duration
 }
 
 func (w *watcher) Refreshed(string, string, time.Duration) {}
+
+func (w *watcher) Skewed(_ string, by time.Duration) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.skew = by
+}
 
 func (w *watcher) Happened(e Event) {
 	w.mu.Lock()

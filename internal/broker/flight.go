@@ -32,7 +32,7 @@ func (b *Broker) await(ctx context.Context, p Provider, id string, n need) (Toke
 
 // key names the flight that serves all who need the same.
 func (n need) key(id string) string {
-	return fmt.Sprintf("%q %q %q %q %d %d %t %t", id, n.audience, n.requested, n.claims, n.minTTL, n.notNumber, n.force, n.ahead)
+	return fmt.Sprintf("%q %q %q %q %d %d %t %t %d", id, n.audience, n.requested, n.claims, n.minTTL, n.notNumber, n.force, n.ahead, n.since.Unix())
 }
 
 // fly brings a token that meets n: under the grant's lock it reads again what
@@ -114,12 +114,13 @@ func (b *Broker) refresh(p Provider, h *hold, g *account.Grant, n need) (*accoun
 	place.leave(failure)
 	took := b.clock.Since(begun)
 
-	g, err = b.settle(g, result(g, n, answer, failure, begun, b.clock.Now()))
+	g, err = b.settle(g, result(p, g, n, answer, failure, begun, b.clock.Now()))
 	b.observer.Refreshed(p.Name(), outcome(failure), took)
 	if err != nil {
 		return g, nil, err
 	}
 	b.tell(p.Name(), g, n, before, failure)
+	b.compareClocks(p.Name(), answer, begun, took)
 	if failure != nil {
 		return g, nil, b.failed(g, n, failure)
 	}
@@ -172,7 +173,7 @@ func (b *Broker) request(p Provider, g *account.Grant, n need) (answer account.A
 // result is the change that a token request makes to the grant that intended
 // it. It may be made again on what the store has later, and changes nothing
 // when it was made there already.
-func result(intended *account.Grant, n need, a account.Answer, f *account.Failure, begun, ended time.Time) func(*account.Grant) error {
+func result(p Provider, intended *account.Grant, n need, a account.Answer, f *account.Failure, begun, ended time.Time) func(*account.Grant) error {
 	generation, number := intended.Generation, intended.Intent.Number
 	return func(g *account.Grant) error {
 		if g.Generation != generation || g.Attempts != number {
@@ -188,14 +189,14 @@ func result(intended *account.Grant, n need, a account.Answer, f *account.Failur
 			fail(g, n, f, ended)
 			return nil
 		}
-		succeed(g, n, number, a, begun, ended)
+		succeed(p, g, n, number, a, begun, ended)
 		return nil
 	}
 }
 
 // succeed writes the answer of a token request into the grant.
-func succeed(g *account.Grant, n need, number uint64, a account.Answer, begun, now time.Time) {
-	g.Refreshed = begun
+func succeed(p Provider, g *account.Grant, n need, number uint64, a account.Answer, begun, now time.Time) {
+	g.Refreshed, g.Lapses = begun, lapse(p, a, begun)
 	g.Intent = nil
 	g.Forgive("")
 	g.Forgive(n.subject())

@@ -79,18 +79,18 @@ func (s *schedule) due(now time.Time) []renewal {
 	return due
 }
 
-// Run renews tokens of accounts in use ahead of their expiry, and tries to
-// save what could not be saved, until ctx ends. It first takes up the token
+// Run renews tokens of accounts in use ahead of their expiry, keeps idle grants
+// alive, and tries to save what could not be saved, until ctx ends. It first takes up the token
 // requests that a process which is gone left without a result.
 func (b *Broker) Run(ctx context.Context) {
 	b.resume(ctx)
-	var saving sync.WaitGroup
-	defer saving.Wait()
-	// Apart, for a store that hangs must not hold up renewals.
-	saving.Go(func() { b.each(ctx, saveEvery, func() { b.saveUnsaved(ctx) }) })
+	var apart sync.WaitGroup // a store that hangs must not hold up renewals
+	defer apart.Wait()
+	apart.Go(func() { b.each(ctx, saveEvery, func() { b.saveUnsaved(ctx) }) })
+	apart.Go(func() { b.each(ctx, attendEvery, func() { b.attend(ctx) }) })
 	b.each(ctx, tick, func() {
 		for _, r := range b.renewal.due(b.clock.Now()) {
-			b.background(func() { b.renew(r) })
+			_ = b.background(func() { b.renew(r) })
 		}
 	})
 }

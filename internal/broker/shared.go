@@ -39,6 +39,9 @@ type Shared struct {
 	unsaved unsaved
 	insist  insistence
 	renewal *schedule
+	// keepalive is how long a grant may be idle (a time.Duration), as the
+	// newest configuration says.
+	keepalive atomic.Int64
 
 	endpointsMu sync.Mutex
 	endpoints   map[string]*endpoint
@@ -57,6 +60,7 @@ type Vault interface {
 	Save(ctx context.Context, g *account.Grant, version uint64, due, used time.Time) (uint64, error)
 	Remove(ctx context.Context, id string, version uint64) error
 	Unresolved(ctx context.Context) ([]string, error)
+	Due(ctx context.Context, at time.Time, f func(id string) bool) error
 	Ready(ctx context.Context) error
 }
 
@@ -181,7 +185,7 @@ func (s *Shared) update(ctx context.Context, id string, change func(*account.Gra
 			return g, err
 		}
 		next.Updated = s.clock.Now()
-		_, err = s.vault.Save(ctx, next, version, due(next), s.usedAt(id))
+		_, err = s.vault.Save(ctx, next, version, s.due(next), s.usedAt(id))
 		if errors.Is(err, store.ErrConflict) {
 			continue
 		}
@@ -202,17 +206,6 @@ func (s *Shared) usedAt(id string) time.Time {
 		}
 	}
 	return time.Time{}
-}
-
-// due is when the grant's next token ends.
-func due(g *account.Grant) time.Time {
-	var at time.Time
-	for i := range g.Access {
-		if end := g.Access[i].Expires; at.IsZero() || end.Before(at) {
-			at = end
-		}
-	}
-	return at
 }
 
 // begin announces work that Close must wait for, until work.Done. It reports
@@ -247,15 +240,16 @@ func (s *Shared) disown(h *hold) {
 }
 
 // background runs f past the caller's context, unless the store is about to
-// close.
-func (s *Shared) background(f func()) {
+// close: then it reports false.
+func (s *Shared) background(f func()) bool {
 	if !s.begin() {
-		return
+		return false
 	}
 	go func() {
 		defer s.work.Done()
 		f()
 	}()
+	return true
 }
 
 // Ready returns nil if renewals can be made and what they bring be kept.

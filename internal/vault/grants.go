@@ -19,8 +19,11 @@ type Summary struct {
 	ID       string        `json:"-"`
 	Provider string        `json:"provider"`
 	State    account.State `json:"state"`
-	// Due is when its next renewal is due; zero when none is.
+	// Due is when the account is to be looked after though nobody uses it;
+	// zero when it need not be.
 	Due time.Time `json:"due,omitzero"`
+	// Lapses is the grant's.
+	Lapses time.Time `json:"lapses,omitzero"`
 	// Used is when a token of it was last handed out, as far as that was
 	// recorded.
 	Used time.Time `json:"used,omitzero"`
@@ -41,6 +44,8 @@ type sealedGrant struct {
 	Scopes       []string           `json:"scopes,omitempty"`
 	RefreshToken string             `json:"refresh_token,omitempty"`
 	Refreshed    time.Time          `json:"refreshed,omitzero"`
+	Lapses       time.Time          `json:"lapses,omitzero"`
+	Foretold     time.Time          `json:"foretold,omitzero"`
 	Intent       *account.Intent    `json:"intent,omitempty"`
 	Attempts     uint64             `json:"attempts,omitempty"`
 	Access       []sealedToken      `json:"access,omitempty"`
@@ -65,7 +70,7 @@ func toSealed(g *account.Grant) sealedGrant {
 		ID: g.ID, Provider: g.Provider, Name: g.Name, User: g.User,
 		State: g.State, Generation: g.Generation, Subject: g.Subject,
 		ClientID: g.ClientID, ClientAuth: g.ClientAuth, Scopes: g.Scopes,
-		RefreshToken: g.RefreshToken.Reveal(), Refreshed: g.Refreshed,
+		RefreshToken: g.RefreshToken.Reveal(), Refreshed: g.Refreshed, Lapses: g.Lapses, Foretold: g.Foretold,
 		Intent: g.Intent, Attempts: g.Attempts, Failures: g.Failures,
 		Created: g.Created, Updated: g.Updated,
 	}
@@ -84,7 +89,7 @@ func (s *sealedGrant) grant() *account.Grant {
 		ID: s.ID, Provider: s.Provider, Name: s.Name, User: s.User,
 		State: s.State, Generation: s.Generation, Subject: s.Subject,
 		ClientID: s.ClientID, ClientAuth: s.ClientAuth, Scopes: s.Scopes,
-		RefreshToken: secret.New(s.RefreshToken), Refreshed: s.Refreshed,
+		RefreshToken: secret.New(s.RefreshToken), Refreshed: s.Refreshed, Lapses: s.Lapses, Foretold: s.Foretold,
 		Intent: s.Intent, Attempts: s.Attempts, Failures: s.Failures,
 		Created: s.Created, Updated: s.Updated,
 	}
@@ -127,7 +132,7 @@ func (v *Vault) Save(ctx context.Context, g *account.Grant, version uint64, due,
 	if used.IsZero() {
 		used = before.Used
 	}
-	summary := Summary{Provider: g.Provider, State: g.State, Due: due, Used: used}
+	summary := Summary{ID: g.ID, Provider: g.Provider, State: g.State, Due: due, Lapses: g.Lapses, Used: used}
 	index, err := json.Marshal(summary)
 	if err != nil {
 		return 0, fmt.Errorf("encoding index of account %q: %w", g.ID, err)
@@ -138,9 +143,9 @@ func (v *Vault) Save(ctx context.Context, g *account.Grant, version uint64, due,
 		{Key: intentPrefix + g.ID, Expect: store.AnyVersion},
 	}
 	if g.Intent != nil {
-		writes[2].Value = []byte{'1'}
+		writes[2].Value = []byte{}
 	}
-	return v.commit(ctx, before, summary, writes)
+	return v.commit(ctx, before, summary, append(writes, timeWrites(before, summary)...))
 }
 
 // Remove deletes the account with all that stands beside it, if its record has
@@ -150,12 +155,87 @@ func (v *Vault) Remove(ctx context.Context, id string, version uint64) error {
 	if err != nil && !errors.Is(err, store.ErrNotFound) {
 		return err
 	}
-	_, err = v.commit(ctx, before, Summary{}, []store.Write{
+	_, err = v.commit(ctx, before, Summary{}, append([]store.Write{
 		{Key: grantPrefix + id, Expect: version},
 		{Key: indexPrefix + id, Expect: store.AnyVersion},
 		{Key: intentPrefix + id, Expect: store.AnyVersion},
-	})
+	}, timeWrites(before, Summary{})...))
 	return err
+}
+
+// timeWrites moves an account to where it stands by its times.
+func timeWrites(before, after Summary) []store.Write {
+	var writes []store.Write
+	for _, key := range []func(Summary) string{dueKey, lapseKey} {
+		from, to := key(before), key(after)
+		if from == to {
+			continue
+		}
+		if from != "" {
+			writes = append(writes, store.Write{Key: from, Expect: store.AnyVersion})
+		}
+		if to != "" {
+			writes = append(writes, store.Write{Key: to, Value: []byte{}, Expect: store.AnyVersion})
+		}
+	}
+	return writes
+}
+
+// dueKey is where the account stands in the order of due times.
+func dueKey(s Summary) string {
+	if s.Due.IsZero() {
+		return ""
+	}
+	return duePrefix + timeKey(s.Due) + "/" + s.ID
+}
+
+// lapseKey is where the account stands among its provider's that lapse.
+func lapseKey(s Summary) string {
+	if s.Lapses.IsZero() {
+		return ""
+	}
+	return lapsePrefix + s.Provider + "/" + timeKey(s.Lapses) + "/" + s.ID
+}
+
+// timeKey writes a time, to the second, so that keys sort by it.
+func timeKey(t time.Time) string { return fmt.Sprintf("%011d", max(t.Unix(), 0)) }
+
+// Due calls f with the ID of each account that is due at the time, the longest
+// due first, until f returns false.
+func (v *Vault) Due(ctx context.Context, at time.Time, f func(id string) bool) error {
+	end := duePrefix + timeKey(at.Add(time.Second))
+	for after := ""; ; {
+		records, err := v.store.List(ctx, duePrefix, after, listPage)
+		if err != nil {
+			return err
+		}
+		for _, r := range records {
+			_, id, _ := strings.Cut(strings.TrimPrefix(r.Key, duePrefix), "/")
+			if r.Key >= end || !f(id) {
+				return nil
+			}
+		}
+		if len(records) < listPage {
+			return nil
+		}
+		after = records[len(records)-1].Key
+	}
+}
+
+// NextLapse returns when the first grant of the provider lapses that has not
+// lapsed at the given time; zero when none is known to.
+func (v *Vault) NextLapse(ctx context.Context, provider string, at time.Time) (time.Time, error) {
+	prefix := lapsePrefix + provider + "/"
+	records, err := v.store.List(ctx, prefix, prefix+timeKey(at), 1)
+	if err != nil || len(records) == 0 {
+		return time.Time{}, err
+	}
+	written, _, _ := strings.Cut(strings.TrimPrefix(records[0].Key, prefix), "/")
+	seconds, err := strconv.ParseInt(written, 10, 64)
+	if err != nil {
+		return time.Time{}, fmt.Errorf("reading record %s: %w", records[0].Key, err)
+	}
+	return time.Unix(seconds, 0), nil
 }
 
 // commit writes a batch that begins with an account's grant, and with it the
@@ -263,17 +343,16 @@ func (v *Vault) Summaries(ctx context.Context, after string, limit int) ([]Summa
 
 // Unresolved returns the accounts whose last token request has no result.
 func (v *Vault) Unresolved(ctx context.Context) ([]string, error) {
-	const page = 1000
 	var ids []string
 	for after := ""; ; {
-		records, err := v.store.List(ctx, intentPrefix, after, page)
+		records, err := v.store.List(ctx, intentPrefix, after, listPage)
 		if err != nil {
 			return nil, err
 		}
 		for _, r := range records {
 			ids = append(ids, strings.TrimPrefix(r.Key, intentPrefix))
 		}
-		if len(records) < page {
+		if len(records) < listPage {
 			return ids, nil
 		}
 		after = records[len(records)-1].Key

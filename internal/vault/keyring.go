@@ -27,10 +27,9 @@ type Keyring struct {
 
 // LoadKeyring reads all keys of the vault.
 func LoadKeyring(ctx context.Context, v *Vault) (*Keyring, error) {
-	const page = 1000
 	k := &Keyring{vault: v, byHash: make(map[string]*policy.Key)}
 	for after := ""; ; {
-		records, err := v.store.List(ctx, keyPrefix, after, page)
+		records, err := v.store.List(ctx, keyPrefix, after, listPage)
 		if err != nil {
 			return nil, fmt.Errorf("reading keys: %w", err)
 		}
@@ -41,7 +40,7 @@ func LoadKeyring(ctx context.Context, v *Vault) (*Keyring, error) {
 			}
 			k.byHash[key.Hash] = key
 		}
-		if len(records) < page {
+		if len(records) < listPage {
 			return k, nil
 		}
 		after = records[len(records)-1].Key

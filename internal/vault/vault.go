@@ -5,8 +5,12 @@
 //	grant/<account>             sealed: the whole grant
 //	index/<account>             plain: provider, state, due time, last use
 //	intent/<account>            plain, empty: a token request has no result yet
+//	due/<time>/<account>        plain, empty: when it is to be looked after
+//	lapse/<provider>/<time>/<account>
+//	                            plain, empty: when the grant lapses
 //	count/<provider>/<state>    plain: how many accounts
 //	key/<name>                  sealed: a caller's key
+//	keyset/records/<key ID>     plain, empty: a key that sealed records
 package vault
 
 import (
@@ -23,9 +27,14 @@ const (
 	grantPrefix  = "grant/"
 	indexPrefix  = "index/"
 	intentPrefix = "intent/"
+	duePrefix    = "due/"
+	lapsePrefix  = "lapse/"
 	countPrefix  = "count/"
 	keyPrefix    = "key/"
 )
+
+// listPage is how many records are read at a time.
+const listPage = 1000
 
 // Vault is safe for use by many goroutines.
 type Vault struct {
