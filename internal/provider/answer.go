@@ -29,7 +29,7 @@ type members map[string]json.RawMessage
 // What came before the place where the text breaks is kept: the server has
 // rotated the refresh token by then.
 func parseMembers(body []byte, header http.Header) members {
-	body = bytes.TrimSpace(bytes.TrimPrefix(body, []byte("\ufeff")))
+	body = trimmed(body)
 	if len(body) == 0 {
 		return nil
 	}
@@ -41,6 +41,11 @@ func parseMembers(body []byte, header http.Header) members {
 		return parseForm(body)
 	}
 	return nil
+}
+
+// trimmed is a body without white space and a byte order mark around it.
+func trimmed(body []byte) []byte {
+	return bytes.TrimSpace(bytes.TrimPrefix(body, []byte("\ufeff")))
 }
 
 // parseObject reads an object member by member. Names are compared exactly; of

@@ -97,6 +97,37 @@ func TestAnswerThatNeverCameWholeIsLost(t *testing.T) {
 	}
 }
 
+func TestRefreshTokenInABrokenAnswerIsKept(t *testing.T) {
+	const rotated = `{"access_token":"a","refresh_token":"rotated","scope":"`
+	cut := func(body string) http.HandlerFunc {
+		return hijack(t, "HTTP/1.1 200 OK\r\nContent-Type: application/x-www-form-urlencoded\r\nContent-Length: 1000\r\n\r\n"+body)
+	}
+	for name, test := range map[string]struct {
+		answer http.HandlerFunc
+		want   string
+		lost   bool
+	}{
+		"cut off behind it":          {cut(rotated), "rotated", false},
+		"cut off inside it":          {cut(`{"access_token":"a","refresh_token":"rot`), "", true},
+		"form, whose values may end": {cut("access_token=a&refresh_token=rot"), "", true},
+		"too large":                  {says(200, rotated+strings.Repeat("x", 2<<20)+`"}`), "rotated", false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			server := newFakeServer(t, test.answer)
+			answer, failure := refresh(t, mustNew(t, oauth2Config(server.URL)), account.RefreshRequest{})
+			if failure == nil || failure.Meaning != account.ProviderDown || failure.Lost != test.lost {
+				t.Errorf("failure is %+v, want provider down and lost %t", failure, test.lost)
+			}
+			if got := answer.RefreshToken.Reveal(); got != test.want {
+				t.Errorf("kept refresh token %q, want %q", got, test.want)
+			}
+			if !answer.AccessToken.IsZero() {
+				t.Error("a broken answer gave a token")
+			}
+		})
+	}
+}
+
 func TestCompleteJSONBeforeABrokenConnectionIsAnAnswer(t *testing.T) {
 	server := newFakeServer(t, hijack(t, "HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n"+`{"access_token":"a","refresh_token":"r"}`))
 	answer, failure := refresh(t, mustNew(t, oauth2Config(server.URL)), account.RefreshRequest{})

@@ -8,6 +8,7 @@ import (
 	"strconv"
 	"strings"
 	"time"
+	"unicode"
 
 	"github.com/bellhop-proxy/bellhop/internal/account"
 )
@@ -796,6 +797,9 @@ func sortError(providerType string, resp *response, m members) *account.Failure 
 		Suberror:   readable(e.suberror),
 		RetryAfter: retryAfter(resp.header),
 	}
+	if f.Code != "" {
+		f.Description = m.text("error_description")
+	}
 	if len(e.numbers) > 0 {
 		f.Number = "AADSTS" + strconv.Itoa(e.numbers[0])
 	}
@@ -866,6 +870,20 @@ func readable(code string) string {
 		return code
 	}
 	return "unreadable_error"
+}
+
+// maxDescription is the longest description that is kept, in characters.
+const maxDescription = 500
+
+// shortened is a server's own words on one line, cut at maxDescription
+// characters. What is no printable character is a space.
+func shortened(words string) string {
+	words = strings.ToValidUTF8(words, " ")
+	words = strings.Join(strings.FieldsFunc(words, func(r rune) bool { return r == ' ' || !unicode.IsPrint(r) }), " ")
+	if runes := []rune(words); len(runes) > maxDescription {
+		return string(runes[:maxDescription-1]) + "…"
+	}
+	return words
 }
 
 // claimsOf is the claims challenge of a refusal: JSON, in a string.

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/http"
+	"net/url"
 	"strings"
 	"testing"
 	"time"
@@ -297,6 +298,37 @@ func TestFailureGivesNoSecretAway(t *testing.T) {
 			}
 			if text := failure.Error() + fmt.Sprintf("%+v", *failure) + string(kept); strings.Contains(text, "5up3r53cr3t") {
 				t.Errorf("a secret stands in %s", text)
+			}
+		})
+	}
+}
+
+func TestProvidersOwnWordsAreKeptUnlessTheyTellASecret(t *testing.T) {
+	const (
+		refreshToken = "1//0g+refresh/token=of-some-length"
+		clientSecret = "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"
+	)
+	for name, test := range map[string]struct{ body, want string }{
+		"plain words":            {`{"error":"invalid_grant","error_description":"Token has been expired or revoked."}`, "Token has been expired or revoked."},
+		"several lines":          {`{"error":"invalid_grant","error_description":"one\r\n two\u0000\u001b[31m\tthree "}`, "one two [31m three"},
+		"too long":               {`{"error":"invalid_grant","error_description":"` + strings.Repeat("é", 600) + `"}`, strings.Repeat("é", 499) + "…"},
+		"refresh token":          {`{"error":"invalid_grant","error_description":"unknown token ` + refreshToken + `"}`, ""},
+		"refresh token behind":   {`{"error":"invalid_grant","error_description":"` + strings.Repeat("x", 490) + refreshToken + `"}`, ""},
+		"refresh token in part":  {`{"error":"invalid_grant","error_description":"unknown token ` + refreshToken[:20] + `..."}`, ""},
+		"refresh token escaped":  {`{"error":"invalid_grant","error_description":"in ` + url.QueryEscape(refreshToken) + `"}`, ""},
+		"client secret":          {`{"error":"invalid_grant","error_description":"not the secret ` + clientSecret + `"}`, ""},
+		"access token beside it": {`{"error":"invalid_grant","access_token":"ya29.beside-the-error","error_description":"no ya29.beside-the-error"}`, ""},
+		"an older access token":  {`{"error":"invalid_grant","error_description":"seen ya29.a0AfB1byCdEfGhIjKlMnOpQrStUvWxYz"}`, ""},
+		"UUIDs and scopes":       {`{"error":"invalid_grant","error_description":"AADSTS70000: Trace ID: 0aa1b2c3-d4e5-46f7-8899-aabbccddeeff https://www.googleapis.com/auth/gmail.settings.sharing"}`, "AADSTS70000: Trace ID: 0aa1b2c3-d4e5-46f7-8899-aabbccddeeff https://www.googleapis.com/auth/gmail.settings.sharing"},
+		"no OAuth error":         {`{"error_description":"words without an error"}`, ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			server := newFakeServer(t, says(400, test.body))
+			cfg := googleConfig(server.URL)
+			cfg.ClientSecrets = []secret.String{secret.New(clientSecret)}
+			_, failure := refresh(t, mustNew(t, cfg), account.RefreshRequest{RefreshToken: secret.New(refreshToken)})
+			if failure == nil || failure.Description != test.want {
+				t.Errorf("description of %+v, want %q", failure, test.want)
 			}
 		})
 	}

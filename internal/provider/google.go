@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"time"
 
 	"golang.org/x/oauth2/endpoints"
 
@@ -54,6 +55,10 @@ func (g *google) Scopes() []string {
 	}
 	return withAdded(scopes, "openid", "email")
 }
+
+// IdleLife is Google's: a refresh token that was not used for six months stops
+// working ("Using OAuth 2.0 to Access Google APIs", refresh token expiration).
+func (g *google) IdleLife() time.Duration { return 180 * 24 * time.Hour }
 
 func (g *google) Metadata(context.Context) (Metadata, error) { return g.meta, nil }
 func (g *google) TokenEndpoint(string) string                { return g.meta.TokenEndpoint }

@@ -10,6 +10,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/bellhop-proxy/bellhop/internal/account"
 	"github.com/bellhop-proxy/bellhop/internal/secret"
@@ -106,6 +107,10 @@ func microsoftMetadata(cfg Config, cloud microsoftCloud) Metadata {
 func (m *microsoft) Scopes() []string {
 	return withAdded(m.cfg.Scopes, "openid", "profile", "offline_access")
 }
+
+// IdleLife is Microsoft's default lifetime of a refresh token; each use gives
+// a new one ("Refresh tokens in the Microsoft identity platform").
+func (m *microsoft) IdleLife() time.Duration { return 90 * 24 * time.Hour }
 
 func (m *microsoft) Metadata(context.Context) (Metadata, error) { return m.meta, nil }
 

@@ -159,6 +159,9 @@ type Provider interface {
 	// DAV reports whether WebDAV's methods make sense at this host and path.
 	DAV(host, decodedPath string) bool
 
+	// IdleLife is how long a refresh token lasts that nobody uses, as the
+	// provider documents it; 0 when it is not known.
+	IdleLife() time.Duration
 	// TokenEndpoint names the endpoint that renews the subject's grants, for
 	// back-off and logs. Where it is discovered the issuer stands for it.
 	TokenEndpoint(subject string) string
@@ -257,6 +260,7 @@ func (c *common) Name() string                       { return c.cfg.Name }
 func (c *common) Type() string                       { return c.cfg.Type }
 func (c *common) ClientID() string                   { return c.cfg.ClientID }
 func (c *common) AuthorizeParams() []Param           { return slices.Clone(c.cfg.AuthorizeParams) }
+func (c *common) IdleLife() time.Duration            { return 0 }
 func (c *common) Rotation() account.Rotation         { return c.cfg.Rotation }
 func (c *common) Hosts() []string                    { return c.hosts.names() }
 func (c *common) DefaultHost() string                { return c.hosts.fallback }

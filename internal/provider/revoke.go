@@ -55,8 +55,6 @@ func (c *common) revokeOnce(ctx context.Context, endpoint string, form url.Value
 		return nil
 	}
 	failure := sortError(c.cfg.Type, resp, m)
-	if echoes(failure, form, clientSecret) {
-		failure.Code, failure.Suberror = "", ""
-	}
+	withhold(failure, resp, form, clientSecret)
 	return failure
 }

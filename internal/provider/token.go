@@ -1,6 +1,7 @@
 package provider
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -8,6 +9,7 @@ import (
 	"maps"
 	"net/http"
 	"net/url"
+	"regexp"
 	"slices"
 	"strings"
 
@@ -62,16 +64,19 @@ func (c *common) exchange(ctx context.Context, endpoint string, form url.Values,
 	resp, err := c.client.post(ctx, endpoint, form, header)
 	if err != nil {
 		var lost *transportError
-		if !errors.As(err, &lost) || lost.partial == nil || !json.Valid(lost.partial.body) {
+		if !errors.As(err, &lost) || lost.partial == nil {
 			return account.Answer{}, unanswered(err)
+		}
+		if !json.Valid(lost.partial.body) {
+			return brokenOff(lost.partial.body, unanswered(err))
 		}
 		// The connection broke after a complete JSON value: nothing of the
 		// answer is missing.
 		resp = lost.partial
 	}
 	answer, failure := sortAnswer(c.cfg.Type, resp)
-	if failure != nil && echoes(failure, form, clientSecret) {
-		failure.Code, failure.Suberror = "", ""
+	if failure != nil {
+		withhold(failure, resp, form, clientSecret)
 	}
 	return answer, failure
 }
@@ -80,7 +85,7 @@ func (c *common) exchange(ctx context.Context, endpoint string, form url.Values,
 // no more than a refresh token that must be kept.
 func sortAnswer(providerType string, resp *response) (account.Answer, *account.Failure) {
 	if resp.tooLarge {
-		return account.Answer{}, oddAnswer(resp, account.ProviderDown, "The token endpoint's answer is larger than 1 MiB.")
+		return brokenOff(resp.body, oddAnswer(resp, account.ProviderDown, "The token endpoint's answer is larger than 1 MiB."))
 	}
 	if resp.status >= 300 && resp.status < 400 {
 		return account.Answer{}, oddAnswer(resp, account.ProviderDown,
@@ -99,6 +104,21 @@ func sortAnswer(providerType string, resp *response) (account.Answer, *account.F
 		return kept, oddAnswer(resp, account.ProviderDown, "The token endpoint answered with an access token that no header can carry.")
 	}
 	return answer, nil
+}
+
+// brokenOff is an answer that ends too early, with its failure. A refresh token
+// in what came is the newest one, and with it nothing is lost. Only in JSON can
+// be seen that it came whole.
+func brokenOff(body []byte, f *account.Failure) (account.Answer, *account.Failure) {
+	body = trimmed(body)
+	if !bytes.HasPrefix(body, []byte("{")) {
+		return account.Answer{}, f
+	}
+	kept := account.Answer{RefreshToken: secret.New(parseObject(body).text("refresh_token"))}
+	if !kept.RefreshToken.IsZero() {
+		f.Lost = false
+	}
+	return kept, f
 }
 
 // oddAnswer is a failure that no OAuth error describes.
@@ -129,11 +149,51 @@ func unanswered(err error) *account.Failure {
 	return f
 }
 
-// echoes reports whether the error that is about to be kept repeats a secret
-// of the request.
-func echoes(f *account.Failure, form url.Values, clientSecret secret.String) bool {
-	secrets := []string{form.Get("refresh_token"), form.Get("token"), form.Get("client_assertion"), clientSecret.Reveal()}
-	return slices.ContainsFunc(secrets, func(s string) bool {
-		return s != "" && (strings.Contains(f.Code, s) || strings.Contains(f.Suberror, s))
-	})
+// withhold takes out of a failure what repeats a secret of the request, or a
+// token of the answer that it was read from, and shortens what may stay.
+func withhold(f *account.Failure, resp *response, form url.Values, clientSecret secret.String) {
+	answered := parseMembers(resp.body, resp.header)
+	secrets := []string{
+		form.Get("refresh_token"), form.Get("token"), form.Get("client_assertion"), clientSecret.Reveal(),
+		answered.text("access_token"), answered.text("refresh_token"), answered.text("id_token"),
+	}
+	for _, said := range []*string{&f.Code, &f.Suberror, &f.Description} {
+		if slices.ContainsFunc(secrets, func(s string) bool { return repeats(*said, s) }) {
+			*said = ""
+		}
+	}
+	if slices.ContainsFunc(unbroken.FindAllString(f.Description, -1), tokenLike) {
+		f.Description = ""
+	}
+	f.Description = shortened(f.Description)
+}
+
+// unbroken matches what a token could be (RFC 6750 section 2.1).
+var unbroken = regexp.MustCompile(`[A-Za-z0-9._~+/-]{32,}`)
+
+// tokenLike reports whether an unbroken run looks random: that could be an
+// older token, of which nothing is known here. UUIDs, thumbprints and the names
+// of scopes do not have letters of both cases and digits.
+func tokenLike(run string) bool {
+	return strings.ContainsAny(run, "0123456789") && strings.ToLower(run) != run && strings.ToUpper(run) != run
+}
+
+// tellingRun is how many bytes of a secret in a row count as the secret: a
+// server may quote it in part.
+const tellingRun = 16
+
+// repeats reports whether words contain the secret, a long run of it, or either
+// of them escaped as in a form.
+func repeats(words, s string) bool {
+	if words == "" || s == "" {
+		return false
+	}
+	for _, form := range []string{s, url.QueryEscape(s), url.PathEscape(s)} {
+		for i := 0; i == 0 || i+tellingRun <= len(form); i++ {
+			if strings.Contains(words, form[i:min(i+tellingRun, len(form))]) {
+				return true
+			}
+		}
+	}
+	return false
 }
