@@ -1,0 +1,159 @@
+package caddymodule
+
+import "encoding/json"
+
+// Handler serves the endpoints of a site: the token endpoint, the proxy that
+// injects access tokens, consent, the management API and the console. What it
+// does not serve goes to the next handler.
+type Handler struct {
+	// Serves consent: the links that people open and the redirect that they come
+	// back to. Default: off.
+	Connect *Connect `json:"connect,omitempty"`
+
+	// Hands out access tokens at `GET /v1/account/{account}/oauth-token`.
+	// Default: off.
+	TokenEndpoint *TokenEndpoint `json:"token_endpoint,omitempty"`
+
+	// Whether to serve the management API under `/v1`. Default: `false`.
+	API bool `json:"api,omitempty"`
+
+	// Whether to serve the console at `/console`. Default: `false`.
+	Console bool `json:"console,omitempty"`
+
+	// How callers prove who they are. Default: with keys.
+	Auth *Auth `json:"auth,omitempty"`
+
+	// What the identities of `auth caddy` may do. Default: nothing.
+	Grants []*Grant `json:"grants,omitempty"`
+
+	// The proxy. Default: on, at `/proxy`.
+	Proxy *Proxy `json:"proxy,omitempty"`
+
+	run handlerRuntime
+}
+
+// Connect is the consent that a site serves.
+type Connect struct {
+	// The name of the application that people are told they connect to. Takes
+	// placeholders. Default: the host of the public URL.
+	AppName string `json:"app_name,omitempty"`
+
+	// The URLs to which people may be sent afterwards: scheme, host and path,
+	// where `*` at the end is any rest. Take placeholders. Default: none.
+	ReturnTo []string `json:"return_to,omitempty"`
+}
+
+// TokenEndpoint hands out access tokens in EmailEngine's dialect.
+type TokenEndpoint struct {
+	// Whether the key may also come as `?access_token=`, as with EmailEngine.
+	// Default: `false`.
+	QueryKey bool `json:"query_key,omitempty"`
+}
+
+// How callers prove who they are.
+const (
+	AuthKeys  = "keys"
+	AuthCaddy = "caddy"
+	AuthNone  = "none"
+)
+
+// Auth is how callers prove who they are.
+type Auth struct {
+	// `keys` (Bellhop's own), `caddy` (whom another handler of the site
+	// authenticated) or `none` (everybody; loopback only). Default: `keys`.
+	Type string `json:"type,omitempty"`
+
+	// The placeholder that holds the identity of `caddy`.
+	// Default: `{http.auth.user.id}`.
+	Identity string `json:"identity,omitempty"`
+}
+
+// Grant is what the identities of `auth caddy` that match may do.
+type Grant struct {
+	// The identities, as a glob: `*` is any run of characters; required.
+	Identity string `json:"identity,omitempty"`
+
+	// The accounts that they reach, as globs. Take placeholders. Default: none.
+	Accounts []string `json:"accounts,omitempty"`
+
+	// What they may call, as rules: `<methods> <host>/<path>`. Default:
+	// everything, where there are no presets.
+	Allow []string `json:"allow,omitempty"`
+
+	// What they may call, as names of presets. Default: none.
+	Presets []string `json:"presets,omitempty"`
+
+	// Whether they may use the management API and the console.
+	// Default: `false`.
+	Admin bool `json:"admin,omitempty"`
+}
+
+// Proxy passes calls on to APIs with the account's access token.
+//
+// In the path form, which is every prefix but `/`, a call names its account and
+// its API host in the path: `<prefix>/<account>/<api-host>/<path>`. In the
+// origin form, which is the prefix `/`, both are configured, and the proxy is
+// alone on its site.
+type Proxy struct {
+	// Whether there is no proxy. Default: `false`.
+	Off bool `json:"off,omitempty"`
+
+	// The path that the proxy is at. Default: `/proxy`.
+	Prefix string `json:"prefix,omitempty"`
+
+	// Addresses at which API hosts are reached, in place of what DNS says.
+	// Default: none.
+	Upstreams []*Upstream `json:"upstreams,omitempty"`
+
+	// The API host of calls that name none, by provider. Default:
+	// `www.googleapis.com` for Google, the cloud's Graph host for Microsoft, the
+	// only API host of an `oauth2` provider.
+	DefaultHosts map[string]string `json:"default_hosts,omitempty"`
+
+	// How large a request body may be to be sent again after a 401.
+	// Default: `64KiB`.
+	ReplayLimit Size `json:"replay_limit,omitzero"`
+
+	// More response members whose URLs are rewritten. Default: none.
+	Rewrites []*Rewrite `json:"rewrites,omitempty"`
+
+	// More hosts that upload and download URLs may point to; `*.` at the
+	// beginning is any name below. Default: none.
+	HandleHosts []string `json:"handle_hosts,omitempty"`
+
+	// The transport to the APIs: Caddy's own `http` transport, with
+	// `"protocol": "http"`. It must not skip the verification of certificates,
+	// set the server name or send the PROXY protocol. Default: that transport's
+	// defaults.
+	TransportRaw json.RawMessage `json:"transport,omitempty" caddy:"namespace=http.reverse_proxy.transport inline_key=protocol"`
+
+	// The account of the origin form: `key` for the one account that the key is
+	// bound to, or an account's ID. Takes placeholders; required in the origin
+	// form, refused in the path form.
+	Account string `json:"account,omitempty"`
+
+	// The API host of the origin form. Takes placeholders; required in the
+	// origin form, refused in the path form.
+	APIHost string `json:"api_host,omitempty"`
+}
+
+// Upstream is the address at which an API host is reached. Server name,
+// certificate and `Host` stay the API host's.
+type Upstream struct {
+	// The API host; required. Takes placeholders.
+	Host string `json:"host,omitempty"`
+
+	// Scheme, address and port; `http` only to a loopback address. Takes
+	// placeholders; required.
+	URL string `json:"url,omitempty"`
+}
+
+// Rewrite names a response member whose URL is rewritten to go through the
+// proxy, at top level or beside an array `value`.
+type Rewrite struct {
+	// The member's name; required.
+	Member string `json:"member,omitempty"`
+
+	// The API paths on which it is rewritten, as a glob. Default: every path.
+	Path string `json:"path,omitempty"`
+}
