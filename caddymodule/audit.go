@@ -1,0 +1,101 @@
+package caddymodule
+
+import (
+	"net/http"
+	"time"
+
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+	"go.uber.org/zap"
+	"go.uber.org/zap/zapcore"
+
+	"github.com/bellhop-proxy/bellhop/internal/problem"
+)
+
+// statusClientClosed is what Caddy records for a caller that hung up.
+const statusClientClosed = 499
+
+// call is what is said of one call in the audit and the metrics, filled in as
+// it becomes known.
+type call struct {
+	route    string // which of Bellhop's endpoints
+	begun    time.Time
+	key      string // the name of the caller's key
+	account  string
+	provider string
+	host     string
+	// path is the API's, without its query: people's search words and page
+	// tokens do not belong into logs.
+	path    string
+	problem *problem.Problem
+	// overhead is the time before the call left for the API.
+	overhead time.Duration
+}
+
+// record wraps w so that metrics and audit know what became of the call. It
+// returns the wrapped writer, and what is to be called at the end.
+func (a *App) record(w http.ResponseWriter, r *http.Request, c *call) (http.ResponseWriter, func()) {
+	c.begun = time.Now()
+	rec := caddyhttp.NewResponseRecorder(w, nil, nil)
+	return rec, func() {
+		a.count(c, rec.Status())
+		if a.run.audit != nil {
+			a.auditLine(c, r, rec.Status(), rec.Size())
+		}
+	}
+}
+
+func (a *App) auditLine(c *call, r *http.Request, status, bytes int) {
+	decision := "allowed"
+	if c.problem != nil {
+		decision = "refused"
+	} else if a.Audit == AuditDenied {
+		return
+	}
+	entry := a.run.audit.Check(zapcore.InfoLevel, "call")
+	if entry == nil {
+		return
+	}
+	fields := make([]zap.Field, 0, 12)
+	fields = append(fields,
+		zap.String("route", c.route),
+		zap.String("decision", decision),
+		zap.String("key", c.key),
+		zap.String("account", c.account),
+		zap.String("method", r.Method),
+		zap.String("host", c.host),
+		zap.String("path", c.path),
+		zap.String("client", clientOf(r)),
+		zap.Int("status", status),
+		zap.Int("bytes", bytes),
+		zap.Duration("duration", time.Since(c.begun)),
+	)
+	if c.problem != nil {
+		fields = append(fields, zap.String("problem", string(c.problem.Code)))
+	}
+	entry.Write(fields...)
+}
+
+// clientOf is the caller's address, or "" on a unix socket.
+func clientOf(r *http.Request) string {
+	if address := clientAddr(r); address.IsValid() {
+		return address.String()
+	}
+	return ""
+}
+
+// refuse answers with the problem in err and remembers it for the audit. Its
+// cause is logged where an operator must look into it.
+func (a *App) refuse(w http.ResponseWriter, r *http.Request, c *call, err error, d dialect) {
+	if r.Context().Err() != nil {
+		w.WriteHeader(statusClientClosed) // nobody reads it but the logs
+		return
+	}
+	hangUp(w, r)
+	p := problem.From(err)
+	c.problem = p
+	if p.Err != nil && p.Status >= http.StatusInternalServerError {
+		a.run.log.Error("serving a call", zap.String("route", c.route), zap.String("account", c.account),
+			zap.String("problem", string(p.Code)), zap.Error(p.Err))
+	}
+	writeProblem(w, r, p, d)
+}

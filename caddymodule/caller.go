@@ -1,0 +1,96 @@
+package caddymodule
+
+import (
+	"net"
+	"net/http"
+	"net/netip"
+	"slices"
+	"strings"
+
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+
+	"github.com/bellhop-proxy/bellhop/internal/policy"
+	"github.com/bellhop-proxy/bellhop/internal/target"
+)
+
+// authenticate finds the key that a request comes with. Which of malformed,
+// unknown and expired a key is, a caller is not told.
+func (a *App) authenticate(r *http.Request, queryKey bool) (*policy.Key, error) {
+	plain, _, err := policy.Bearer(r, queryKey)
+	if err != nil {
+		return nil, err
+	}
+	if policy.CheckKey(plain) != nil {
+		return nil, policy.InvalidKey()
+	}
+	key, err := a.findKey(policy.HashKey(plain))
+	if err != nil {
+		return nil, err
+	}
+	if key == nil || !key.Expires.IsZero() && !clock.Now().Before(key.Expires) {
+		return nil, policy.InvalidKey()
+	}
+	return key, nil
+}
+
+// clientAddr is the caller's address: behind trusted proxies the one that they
+// name, as Caddy's servers find it. It is invalid on a unix socket.
+func clientAddr(r *http.Request) netip.Addr {
+	address, _ := caddyhttp.GetVar(r.Context(), caddyhttp.ClientIPVarKey).(string)
+	if address == "" {
+		address = r.RemoteAddr
+	}
+	if host, _, err := net.SplitHostPort(address); err == nil {
+		address = host
+	}
+	ip, err := netip.ParseAddr(address)
+	if err != nil {
+		return netip.Addr{}
+	}
+	return ip.Unmap().WithZone("")
+}
+
+// keepOutOfLogs has Caddy write no access log of a request that carries a
+// secret where Caddy does not hide it: in the URL, or in a header field other
+// than Authorization and Cookie. The audit has its line.
+func keepOutOfLogs(r *http.Request) {
+	if r.Header.Get("X-Bellhop-Key") != "" || r.Header.Get("X-Goog-Api-Key") != "" || secretInURL(r) || strayKey(r.Header) {
+		caddyhttp.SetVar(r.Context(), caddyhttp.LogSkipVar, true)
+	}
+}
+
+// strayKey reports whether a key stands in a header field where none belongs
+// and Caddy would print it.
+func strayKey(h http.Header) bool {
+	for name, values := range h {
+		switch name {
+		case "Authorization", "Proxy-Authorization", "Cookie":
+			continue
+		}
+		if slices.ContainsFunc(values, target.MentionsKey) {
+			return true
+		}
+	}
+	return false
+}
+
+// secretParams are the names of query parameters that hold secrets.
+var secretParams = []string{"access_token", "oauth_token", "key", "code", "state"}
+
+func secretInURL(r *http.Request) bool {
+	if target.MentionsKey(r.RequestURI) {
+		return true
+	}
+	for parameter := range strings.SplitSeq(r.URL.RawQuery, "&") {
+		name, _, _ := strings.Cut(parameter, "=")
+		for _, secret := range secretParams {
+			if strings.EqualFold(name, secret) {
+				return true
+			}
+		}
+		if strings.Contains(name, "%") {
+			return true // whatever it is, it is not worth a secret
+		}
+	}
+	return false
+}

@@ -1,0 +1,149 @@
+package caddymodule
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"mime"
+	"net/http"
+	"path"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/bellhop-proxy/bellhop/internal/policy"
+	"github.com/bellhop-proxy/bellhop/internal/problem"
+)
+
+// maxManagementBody bounds what the management API reads.
+const maxManagementBody = 1 << 20
+
+// operation is one operation of the management API, called when its caller has
+// been admitted. What it returns is the answer.
+type operation func(s *service, r *http.Request) (any, error)
+
+// operations are the management API, by path and method. The same serves a
+// site with `api` and, below /bellhop, Caddy's admin endpoint.
+func (a *App) operations() map[string]map[string]operation {
+	return map[string]map[string]operation{
+		"/v1/account":                   {http.MethodPost: a.createAccount},
+		"/v1/accounts":                  {http.MethodGet: a.listAccounts},
+		"/v1/account/{account}":         {http.MethodGet: a.showAccount, http.MethodPut: a.updateAccount, http.MethodDelete: a.deleteAccount},
+		"/v1/account/{account}/refresh": {http.MethodPost: a.refreshAccount},
+		"/v1/account/{account}/disable": {http.MethodPost: a.disableAccount},
+		"/v1/account/{account}/enable":  {http.MethodPost: a.enableAccount},
+		"/v1/token":                     {http.MethodPost: a.createKey},
+		"/v1/tokens":                    {http.MethodGet: a.listKeys},
+		"/v1/token/{id}":                {http.MethodGet: a.showKey, http.MethodDelete: a.deleteKey},
+	}
+}
+
+// managementMux routes the management API. Go's own mux decodes an account in
+// the path, slashes and all.
+func (a *App) managementMux() http.Handler {
+	mux := http.NewServeMux()
+	for pattern, methods := range a.operations() {
+		mux.HandleFunc(pattern, func(w http.ResponseWriter, r *http.Request) { a.operate(w, r, methods) })
+	}
+	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
+		a.refuse(w, r, callOf(r.Context()), &problem.Problem{Code: "NotFound", Status: http.StatusNotFound, Message: "Not Found"}, dialectEmailEngine)
+	})
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		// The mux would redirect, and a client go on to delete another account
+		// than the one that it was told to.
+		if escaped := r.URL.EscapedPath(); path.Clean(escaped) != strings.TrimSuffix(escaped, "/") {
+			a.refuse(w, r, callOf(r.Context()), problem.New(problem.InvalidRequest, "the path has empty or dot segments: percent-encode the account in it"), dialectEmailEngine)
+			return
+		}
+		mux.ServeHTTP(w, r)
+	})
+}
+
+// serveManagement serves the management API of a site to callers with an admin
+// key.
+func (a *App) serveManagement(w http.ResponseWriter, r *http.Request) {
+	c := &call{route: "api"}
+	w, done := a.record(w, r, c)
+	defer done()
+	if err := a.admitAdmin(r, c); err != nil {
+		a.refuse(w, r, c, inEmailEngineWords(err), dialectEmailEngine)
+		return
+	}
+	a.run.management.ServeHTTP(w, r.WithContext(withCall(r.Context(), c)))
+}
+
+// admitAdmin decides whether the caller may manage accounts and keys.
+func (a *App) admitAdmin(r *http.Request, c *call) error {
+	key, err := a.authenticate(r, false)
+	if err != nil {
+		return err
+	}
+	c.key = key.Name
+	decision := policy.Judge(key, &policy.Facts{Needs: policy.Admin, Client: clientAddr(r), Now: clock.Now()})
+	if !decision.Allowed {
+		return decision.Problem()
+	}
+	return nil
+}
+
+// operate runs one operation.
+func (a *App) operate(w http.ResponseWriter, r *http.Request, methods map[string]operation) {
+	c := callOf(r.Context())
+	c.account = r.PathValue("account")
+	run, ok := methods[r.Method]
+	if !ok {
+		allowed := make([]string, 0, len(methods))
+		for method := range methods {
+			allowed = append(allowed, method)
+		}
+		slices.Sort(allowed)
+		w.Header().Set("Allow", strings.Join(allowed, ", "))
+		a.refuse(w, r, c, problem.New(problem.MethodNotAllowed, "Method Not Allowed"), dialectEmailEngine)
+		return
+	}
+	s, err := a.run.open()
+	if err != nil {
+		a.refuse(w, r, c, err, dialectEmailEngine)
+		return
+	}
+	answer, err := run(s, r)
+	if err != nil {
+		a.refuse(w, r, c, err, dialectEmailEngine)
+		return
+	}
+	writeJSON(w, http.StatusOK, answer)
+}
+
+// readBody decodes a JSON body. What the operation does not know is refused by
+// name: a limit that is misspelt must not be left out silently.
+func readBody(r *http.Request, into any) error {
+	if kind, _, err := mime.ParseMediaType(r.Header.Get("Content-Type")); err != nil || kind != "application/json" {
+		// A page of another origin can send anything else without being asked.
+		return problem.New(problem.InvalidRequest, "Content-Type: must be application/json")
+	}
+	body, err := io.ReadAll(io.LimitReader(r.Body, maxManagementBody+1))
+	if err != nil {
+		return problem.New(problem.InvalidRequest, "reading the body").Because(err)
+	}
+	if len(body) > maxManagementBody {
+		return problem.New(problem.TooLarge, fmt.Sprintf("the body is larger than %d bytes", maxManagementBody))
+	}
+	dec := json.NewDecoder(strings.NewReader(string(body)))
+	dec.DisallowUnknownFields()
+	err = dec.Decode(into)
+	if err == nil && dec.More() {
+		err = errors.New("more than one JSON value")
+	}
+	if err == nil {
+		return nil
+	}
+	if mistyped, ok := errors.AsType[*json.UnmarshalTypeError](err); ok {
+		return problem.New(problem.InvalidRequest, fmt.Sprintf("%s: must be a %s and not a %s", mistyped.Field, mistyped.Type, mistyped.Value))
+	}
+	if _, ok := errors.AsType[*time.ParseError](err); ok {
+		return problem.New(problem.InvalidRequest, "a time in the body is not written as 2006-01-02T15:04:05Z")
+	}
+	// Neither the decoder's other errors nor those above quote a value.
+	return problem.New(problem.InvalidRequest, "the body is not what is expected: "+strings.TrimPrefix(err.Error(), "json: "))
+}

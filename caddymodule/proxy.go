@@ -1,0 +1,462 @@
+package caddymodule
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"maps"
+	"net"
+	"net/http"
+	"net/url"
+	"slices"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
+
+	"github.com/bellhop-proxy/bellhop/internal/policy"
+	"github.com/bellhop-proxy/bellhop/internal/problem"
+	"github.com/bellhop-proxy/bellhop/internal/provider"
+	"github.com/bellhop-proxy/bellhop/internal/target"
+)
+
+const (
+	defaultPrefix      = "/proxy"
+	defaultReplayLimit = 64 << 10
+	originPrefix       = "/"
+)
+
+// proxy passes calls on to APIs, each with its account's access token. The
+// passing on is Caddy's own reverse proxy; what is decided before it is here,
+// and what must be added after it in transport.go.
+type proxy struct {
+	app *App
+	// prefix is where the path form begins, without the slash at its end;
+	// empty for the origin form.
+	prefix       string
+	account      string // of the origin form: "key", an ID, or with placeholders
+	apiHost      string // of the origin form
+	upstreams    map[string]address
+	defaultHosts map[string]string // by provider
+
+	handler   *reverseproxy.Handler
+	transport *transport
+}
+
+// address is where an API host is reached.
+type address struct {
+	scheme string
+	dial   string // host and port
+	// direct is set where no forward proxy may stand between: it would go by
+	// the API's name instead of the configured address, and read what is not
+	// encrypted.
+	direct bool
+}
+
+// outbound is a call that has been decided on, on its way to the API.
+type outbound struct {
+	*target.Request
+	address  address
+	provider provider.Provider
+	audience string
+	token    accessToken
+}
+
+type outboundKey struct{}
+
+// accountOfKey is the origin form's account that stands for the one that the
+// caller's key is bound to.
+const accountOfKey = "key"
+
+// newProxy builds a site's proxy. A nil configuration is the default one.
+func newProxy(ctx caddy.Context, app *App, configured *Proxy) (*proxy, error) {
+	if configured == nil {
+		configured = new(Proxy)
+	}
+	p := &proxy{
+		app:          app,
+		prefix:       strings.TrimSuffix(configured.Prefix, "/"),
+		defaultHosts: configured.DefaultHosts,
+		account:      configured.Account,
+		apiHost:      configured.APIHost,
+		upstreams:    make(map[string]address),
+	}
+	if configured.Prefix == "" {
+		p.prefix = defaultPrefix
+	}
+	if p.origin() && (p.account == "" || p.apiHost == "") {
+		return nil, errors.New("proxy /: the origin form needs `account` and `api_host`")
+	}
+	if err := p.provisionUpstreams(configured.Upstreams); err != nil {
+		return nil, err
+	}
+	for name, host := range p.defaultHosts {
+		configured, ok := app.run.providers[name]
+		if !ok {
+			return nil, fmt.Errorf("proxy: default_host: there is no provider %s", name)
+		}
+		if err := configured.AllowsHost(host, "/"); err != nil {
+			return nil, fmt.Errorf("proxy: default_host %s: %w", name, err)
+		}
+	}
+	base := &reverseproxy.HTTPTransport{}
+	if len(configured.TransportRaw) > 0 {
+		if err := json.Unmarshal(configured.TransportRaw, base); err != nil {
+			return nil, fmt.Errorf("proxy: transport: %w", err)
+		}
+	}
+	if base.TLS == nil {
+		base.TLS = new(reverseproxy.TLSConfig)
+	}
+	if slices.Contains(base.Versions, "3") && len(p.upstreams) > 0 {
+		return nil, errors.New("proxy: transport: versions 3 goes to the address that DNS says: leave it out, or the upstreams")
+	}
+	if err := provisionTransport(ctx, base); err != nil {
+		return nil, fmt.Errorf("proxy: transport: %w", err)
+	}
+	p.transport = &transport{app: app, base: base, replayLimit: configured.ReplayLimit.Or(defaultReplayLimit)}
+	p.handler = &reverseproxy.Handler{Transport: p.transport, DynamicUpstreams: upstreamSource{}}
+	if err := p.handler.Provision(ctx); err != nil {
+		return nil, fmt.Errorf("proxy: %w", errors.Join(err, base.Cleanup()))
+	}
+	return p, nil
+}
+
+func (p *proxy) provisionUpstreams(configured []*Upstream) error {
+	resolve := newResolver()
+	for _, u := range configured {
+		host, err := resolve.one("proxy: upstream", "host", u.Host)
+		if err != nil {
+			return err
+		}
+		written, err := resolve.one("proxy: upstream "+host, "address", u.URL)
+		if err != nil {
+			return err
+		}
+		parsed, err := parseHTTPURL(written)
+		if err != nil {
+			return fmt.Errorf("proxy: upstream %s: %w", host, err)
+		}
+		if strings.Trim(parsed.Path, "/") != "" || parsed.RawQuery != "" {
+			return fmt.Errorf("proxy: upstream %s: %q has more than scheme, address and port", host, written)
+		}
+		a := addressOf(parsed)
+		a.direct = true
+		p.upstreams[strings.ToLower(host)] = a
+	}
+	return nil
+}
+
+func addressOf(u *url.URL) address {
+	port := u.Port()
+	if port == "" {
+		port = map[string]string{"http": "80", "https": "443"}[u.Scheme]
+	}
+	return address{scheme: u.Scheme, dial: net.JoinHostPort(u.Hostname(), port), direct: u.Scheme == "http"}
+}
+
+// cleanup gives back what the embedded handler and transport hold: Caddy does
+// not know of them.
+func (p *proxy) cleanup() error {
+	return errors.Join(p.handler.Cleanup(), p.transport.base.Cleanup())
+}
+
+// origin reports whether the whole site is one API of one account.
+func (p *proxy) origin() bool { return p.prefix == "" }
+
+// addProxy lets the admin endpoint use the proxies of the sites.
+func (a *App) addProxy(p *proxy) {
+	a.run.used.mu.Lock()
+	defer a.run.used.mu.Unlock()
+	a.run.used.proxies = append(a.run.used.proxies, p)
+}
+
+// serve is one proxied call from end to end: who calls, what is called, may
+// they, with which token; then it is Caddy's proxy's.
+func (p *proxy) serve(w http.ResponseWriter, r *http.Request) {
+	c := &call{route: "proxy"}
+	w, done := p.app.record(w, r, c)
+	defer done()
+	out, err := p.admit(r, c, p.app.authenticateCaller)
+	if err != nil {
+		p.app.refuse(w, r, c, err, p.dialect(r, c))
+		return
+	}
+	p.pass(w, r, c, out)
+}
+
+// hangUp has the connection closed behind an answer that is given before the
+// body of an HTTP/1 request was read.
+//
+// Go's server would otherwise first read and throw away what the caller has yet
+// to send: a refusal would wait for an upload that was to be spared, and an API
+// that answers while it reads would get the upload with holes.
+func hangUp(w http.ResponseWriter, r *http.Request) {
+	if r.ProtoMajor == 1 && r.ContentLength != 0 {
+		w.Header().Set("Connection", "close")
+	}
+}
+
+// authenticateCaller finds a caller's key; it never comes in the query of a
+// call that goes on to an API.
+func (a *App) authenticateCaller(r *http.Request) (*policy.Key, error) {
+	return a.authenticate(r, false)
+}
+
+// admit decides on a call. Nothing is said of an account to who may not reach
+// it, and nothing has left for the API before it returns.
+func (p *proxy) admit(r *http.Request, c *call, authenticate func(*http.Request) (*policy.Key, error)) (*outbound, error) {
+	if err := target.CheckDestination(r.Header); err != nil {
+		return nil, err
+	}
+	if err := checkEarlyData(r); err != nil {
+		return nil, err
+	}
+	key, err := authenticate(r)
+	if err == nil {
+		c.key = key.Name
+	}
+	split, parseErr := p.parse(r, key)
+	if parseErr != nil && problem.From(parseErr).Code == problem.InvalidRequest {
+		return nil, parseErr // also a key in the query, which is why none was found
+	}
+	if err != nil {
+		return nil, err
+	}
+	if parseErr != nil {
+		return nil, parseErr
+	}
+	c.account = split.Account
+	facts := policy.Facts{Account: split.Account, Needs: policy.Proxy, Client: clientAddr(r), Now: clock.Now()}
+	if err := policy.Judge(key, &facts).Problem(); err != nil {
+		return nil, err
+	}
+	s, err := p.app.run.open()
+	if err != nil {
+		return nil, err
+	}
+	account, err := s.broker.Account(r.Context(), split.Account)
+	if err != nil {
+		return nil, err
+	}
+	c.provider = account.Provider
+	configured, ok := p.app.run.providers[account.Provider]
+	if !ok {
+		return nil, problem.New(problem.ProviderMisconfigured, "The account's provider "+account.Provider+" is not in the configuration")
+	}
+	request, err := split.Resolve(hosts{configured, p.defaultHosts[account.Provider]})
+	c.host, c.path = request.Host, request.Path
+	if err != nil {
+		return nil, hostNotAllowed(err)
+	}
+	facts.Request = &request
+	if err := policy.Judge(key, &facts).Problem(); err != nil {
+		return nil, err
+	}
+	out := &outbound{Request: &request, provider: configured, address: p.addressOf(configured, request.Host)}
+	return out, p.app.fetchToken(r.Context(), out)
+}
+
+// parse reads what is called. The origin form's account may be the key's own.
+func (p *proxy) parse(r *http.Request, key *policy.Key) (target.Split, error) {
+	if !p.origin() {
+		return target.Parse(r, p.prefix)
+	}
+	account := p.account
+	if account == accountOfKey {
+		if key == nil {
+			return target.Split{}, policy.InvalidKey()
+		}
+		bound, ok := key.Account()
+		if !ok {
+			return target.Split{}, problem.New(problem.NotAllowed, "this site serves the one account that a key is bound to by name: the key "+key.Name+" is bound to none, or to several")
+		}
+		account = bound
+	}
+	replacer := r.Context().Value(caddy.ReplacerCtxKey).(*caddy.Replacer)
+	account, err := replacer.ReplaceOrErr(account, true, true)
+	if err != nil || account == "" {
+		return target.Split{}, problem.New(problem.InvalidRequest, "the account of this site is empty for this request")
+	}
+	host, err := replacer.ReplaceOrErr(p.apiHost, true, true)
+	if err != nil || host == "" {
+		return target.Split{}, problem.New(problem.InvalidRequest, "the API host of this site is empty for this request")
+	}
+	return target.ParseOrigin(r, account, host)
+}
+
+// hosts are a provider's, with the site's default host.
+type hosts struct {
+	provider.Provider
+	defaultHost string
+}
+
+// DefaultHost is the site's, else the provider's.
+func (h hosts) DefaultHost() string {
+	if h.defaultHost != "" {
+		return h.defaultHost
+	}
+	return h.Provider.DefaultHost()
+}
+
+// hostNotAllowed makes a provider's refusal of a host the caller's problem.
+func hostNotAllowed(err error) error {
+	if _, ok := errors.AsType[*problem.Problem](err); ok {
+		return err
+	}
+	return problem.New(problem.HostNotAllowed, err.Error())
+}
+
+func (p *proxy) addressOf(configured provider.Provider, host string) address {
+	if a, ok := p.upstreams[host]; ok {
+		return a
+	}
+	return addressOf(&url.URL{Scheme: configured.Scheme(host), Host: host})
+}
+
+// checkEarlyData refuses what somebody on the way may have recorded and sent
+// again, unless nothing changes by it (RFC 8470 section 5.2).
+func checkEarlyData(r *http.Request) error {
+	if r.TLS == nil || r.TLS.HandshakeComplete {
+		return nil
+	}
+	switch r.Method {
+	case http.MethodGet, http.MethodHead, http.MethodOptions:
+		return nil
+	}
+	return &problem.Problem{
+		Code:    "TooEarly",
+		Status:  http.StatusTooEarly,
+		Message: "the call came before the TLS handshake was complete: send it again",
+	}
+}
+
+// pass hands the call to Caddy's reverse proxy. It gets a request that holds
+// nothing of the caller's secrets, since its debug log prints what it gets.
+func (p *proxy) pass(w http.ResponseWriter, r *http.Request, c *call, out *outbound) {
+	clean := r.WithContext(context.WithValue(r.Context(), outboundKey{}, out))
+	clean.URL = out.URL()
+	clean.RequestURI = clean.URL.RequestURI()
+	clean.Host = out.Host
+	clean.Header = maps.Clone(r.Header) // Caddy's proxy copies the values
+	target.Outgoing(clean.Header, false)
+	if !strings.EqualFold(clean.Header.Get("Upgrade"), "websocket") {
+		clean.Header.Del("Upgrade") // another protocol carries calls that nobody judges
+	}
+	if err := target.CheckHeader(clean.Header); err != nil {
+		p.app.refuse(w, r, c, err, dialectOf(out.Host))
+		return
+	}
+	answer := &answerWriter{ResponseWriterWrapper: caddyhttp.ResponseWriterWrapper{ResponseWriter: w}, request: r}
+	if r.ContentLength != 0 {
+		answer.body = newCallBody(r)
+		clean.Body, clean.Trailer = answer.body, answer.body.trailer
+	}
+	c.overhead = time.Since(c.begun)
+	err := p.handler.ServeHTTP(answer, clean, nil)
+	if err != nil {
+		p.app.refuse(w, r, c, upstreamProblem(out, err), dialectOf(out.Host))
+	}
+}
+
+// callBody is the body of a call on its way to the API.
+type callBody struct {
+	io.ReadCloser
+	ended atomic.Bool
+	// received is the server's trailer, which is filled in at the end of the
+	// body; trailer is what goes on of it.
+	received, trailer http.Header
+}
+
+func newCallBody(r *http.Request) *callBody {
+	b := &callBody{ReadCloser: r.Body, received: r.Trailer, trailer: r.Trailer.Clone()}
+	target.Outgoing(b.trailer, false)
+	return b
+}
+
+// Read implements [io.Reader].
+func (b *callBody) Read(p []byte) (int, error) {
+	n, err := b.ReadCloser.Read(p)
+	if errors.Is(err, io.EOF) && !b.ended.Swap(true) && len(b.received) > 0 {
+		maps.Copy(b.trailer, b.received)
+		target.Outgoing(b.trailer, false)
+		if target.CheckHeader(b.trailer) != nil {
+			clear(b.trailer) // too late to refuse the call
+		}
+	}
+	return n, err
+}
+
+// answerWriter passes on an API's answer.
+type answerWriter struct {
+	caddyhttp.ResponseWriterWrapper
+	request *http.Request
+	body    *callBody // nil if there is none
+}
+
+// WriteHeader implements [http.ResponseWriter].
+func (w *answerWriter) WriteHeader(status int) {
+	switch {
+	case status == http.StatusSwitchingProtocols:
+	case status < http.StatusOK:
+		// These come past the transport.
+		target.Incoming(w.Header())
+	case w.body != nil && !w.body.ended.Load():
+		hangUp(w, w.request)
+	}
+	w.ResponseWriter.WriteHeader(status)
+}
+
+// upstreamProblem is what Caddy's proxy failed with, as a problem of ours.
+func upstreamProblem(out *outbound, err error) error {
+	if p, ok := errors.AsType[*problem.Problem](err); ok {
+		return p
+	}
+	if h, ok := errors.AsType[caddyhttp.HandlerError](err); ok && h.StatusCode == http.StatusGatewayTimeout {
+		return problem.New(problem.UpstreamTimeout, "The API at "+out.Host+" did not answer in time").Because(err)
+	}
+	return problem.New(problem.UpstreamError, "The API at "+out.Host+" could not be reached").Because(err)
+}
+
+// dialect is that of the API that a call was meant for, as far as can be told.
+func (p *proxy) dialect(r *http.Request, c *call) dialect {
+	host := c.host
+	if host == "" {
+		host = p.apiHost
+	}
+	if host == "" {
+		rest := strings.TrimPrefix(r.URL.EscapedPath(), p.prefix+"/")
+		_, rest, _ = strings.Cut(rest, "/")
+		host, _, _ = strings.Cut(rest, "/")
+	}
+	if d := dialectOf(host); d != dialectEmailEngine || c.provider == "" {
+		return d
+	}
+	if configured, ok := p.app.run.providers[c.provider]; ok {
+		return dialectOf(configured.DefaultHost())
+	}
+	return dialectEmailEngine
+}
+
+// upstreamSource tells Caddy's proxy where the call goes.
+type upstreamSource struct{}
+
+// GetUpstreams implements [reverseproxy.UpstreamSource].
+func (upstreamSource) GetUpstreams(r *http.Request) ([]*reverseproxy.Upstream, error) {
+	out, ok := r.Context().Value(outboundKey{}).(*outbound)
+	if !ok {
+		return nil, errors.New("a request that was not decided on")
+	}
+	return []*reverseproxy.Upstream{{Dial: out.address.dial}}, nil
+}
+
+// Interface guards
+var (
+	_ reverseproxy.UpstreamSource = upstreamSource{}
+	_ target.Hosts                = hosts{}
+)

@@ -1,0 +1,263 @@
+package caddymodule
+
+import (
+	"errors"
+	"fmt"
+	"net/http"
+	"net/url"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/bellhop-proxy/bellhop/internal/account"
+	"github.com/bellhop-proxy/bellhop/internal/broker"
+	"github.com/bellhop-proxy/bellhop/internal/policy"
+	"github.com/bellhop-proxy/bellhop/internal/problem"
+	"github.com/bellhop-proxy/bellhop/internal/provider"
+)
+
+const (
+	accountPath = "/v1/account/"
+	tokenSuffix = "/oauth-token"
+)
+
+// isTokenPath reports whether an escaped path is the token endpoint's.
+func isTokenPath(path string) bool {
+	_, ok := tokenPathAccount(path)
+	return ok
+}
+
+// tokenPathAccount is the escaped account in the token endpoint's path.
+func tokenPathAccount(path string) (string, bool) {
+	rest, ok := strings.CutPrefix(path, accountPath)
+	if !ok {
+		return "", false
+	}
+	segment, ok := strings.CutSuffix(strings.TrimSuffix(rest, "/"), tokenSuffix)
+	return segment, ok && segment != "" && !strings.Contains(segment, "/")
+}
+
+// tokenAnswer is EmailEngine's answer, in its order.
+type tokenAnswer struct {
+	Account          string   `json:"account"`
+	User             string   `json:"user"`
+	AccessToken      string   `json:"accessToken"`
+	Provider         string   `json:"provider"`
+	RegisteredScopes []string `json:"registeredScopes,omitempty"`
+	Expires          string   `json:"expires"`
+	Cached           bool     `json:"cached"`
+	App              string   `json:"app,omitempty"`
+}
+
+// timestamp is how times are written: as ECMAScript does.
+const timestamp = "2006-01-02T15:04:05.000Z"
+
+// serveToken is GET /v1/account/{account}/oauth-token for callers with a key.
+func (h *Handler) serveToken(w http.ResponseWriter, r *http.Request) {
+	c := &call{route: "token"}
+	a := h.run.app
+	w, done := a.record(w, r, c)
+	defer done()
+	if err := h.admitToken(r, c); err != nil {
+		a.refuse(w, r, c, inEmailEngineWords(err), dialectEmailEngine)
+		return
+	}
+	a.answerToken(w, r, c)
+}
+
+// admitToken decides whether the caller may be given a token of the account,
+// before anything is said of the account.
+func (h *Handler) admitToken(r *http.Request, c *call) error {
+	a := h.run.app
+	key, err := a.authenticate(r, h.TokenEndpoint != nil && h.TokenEndpoint.QueryKey)
+	if err != nil {
+		return err
+	}
+	c.key = key.Name
+	if h.TokenEndpoint == nil {
+		return problem.New(problem.APIEndpointDisabled, "Disabled API endpoint")
+	}
+	if c.account, err = tokenAccount(r); err != nil {
+		return err
+	}
+	decision := policy.Judge(key, &policy.Facts{Account: c.account, Needs: policy.Token, Client: clientAddr(r), Now: clock.Now()})
+	if decision.Allowed {
+		return nil
+	}
+	return denied{decision, decision.Problem(), clientAddr(r).String()}
+}
+
+// denied is a refusal that still knows its reason.
+type denied struct {
+	decision policy.Decision
+	*problem.Problem
+	address string
+}
+
+// Unwrap returns the problem.
+func (d denied) Unwrap() error { return d.Problem }
+
+// inEmailEngineWords says a refusal as EmailEngine does, to whose clients it
+// goes.
+func inEmailEngineWords(err error) error {
+	p := *problem.From(err)
+	switch p.Code {
+	case problem.MissingKey:
+		p.Message, p.Challenge = "Missing authentication", "Bearer"
+	case problem.InvalidKey:
+		p.Message, p.Challenge = "Bad token", `Bearer error="Bad token"`
+	}
+	if d, ok := errors.AsType[denied](err); ok {
+		switch d.decision.Reason {
+		case policy.ReasonAccount:
+			p.Message = "Unauthorized account"
+		case policy.ReasonPermission, policy.ReasonRule:
+			p.Message = "Unauthorized permission"
+			p.Details = []problem.Detail{{Name: "requiredPermission", Value: members{{Name: "action", Value: "read"}, {Name: "group", Value: "admin"}}}}
+		case policy.ReasonAddress:
+			p.Message = "Unauthorized address"
+			p.Details = []problem.Detail{{Name: "remoteAddress", Value: d.address}}
+		}
+	}
+	return &p
+}
+
+// tokenAccount is the account that the path names.
+func tokenAccount(r *http.Request) (string, error) {
+	segment, _ := tokenPathAccount(r.URL.EscapedPath())
+	return pathAccount(segment)
+}
+
+// pathAccount decodes an account in a path, in EmailEngine's words if it cannot
+// be one.
+func pathAccount(segment string) (string, error) {
+	id, err := url.PathUnescape(segment)
+	if err != nil {
+		return "", problem.New(problem.InvalidRequest, "Invalid input").Because(err)
+	}
+	err = account.CheckID(id)
+	if err == nil {
+		return id, nil
+	}
+	message := `"account" cannot be: ` + err.Error()
+	if errors.Is(err, account.ErrIDTooLong) {
+		message = fmt.Sprintf(`"account" length must be less than or equal to %d characters long`, account.MaxIDLength)
+	}
+	return "", problem.New(problem.InvalidRequest, "Invalid input").With("fields", []members{{{Name: "message", Value: message}, {Name: "key", Value: "account"}}})
+}
+
+// answerToken hands out the token of c's account.
+func (a *App) answerToken(w http.ResponseWriter, r *http.Request, c *call) {
+	if r.Method != http.MethodGet && r.Method != http.MethodHead {
+		w.Header().Set("Allow", "GET, HEAD")
+		a.refuse(w, r, c, problem.New(problem.MethodNotAllowed, "Method Not Allowed"), dialectEmailEngine)
+		return
+	}
+	answer, err := a.token(r, c)
+	if err != nil {
+		a.refuse(w, r, c, emailEngineFailure(a, c, err), dialectEmailEngine)
+		return
+	}
+	writeJSON(w, http.StatusOK, answer)
+}
+
+func (a *App) token(r *http.Request, c *call) (*tokenAnswer, error) {
+	options, audience, err := tokenOptions(r.URL.RawQuery)
+	if err != nil {
+		return nil, err
+	}
+	s, err := a.run.open()
+	if err != nil {
+		return nil, err
+	}
+	acct, err := s.broker.Account(r.Context(), c.account)
+	if err != nil {
+		return nil, err
+	}
+	c.provider = acct.Provider
+	p, ok := a.run.providers[acct.Provider]
+	if !ok {
+		return nil, problem.New(problem.AccountNotOAuth2, "Not an OAuth2 account")
+	}
+	if audience, err = p.Audience(audience); err != nil {
+		return nil, problem.New(problem.InvalidRequest, "Invalid input").With("fields", []members{{{Name: "message", Value: `"audience" ` + err.Error()}, {Name: "key", Value: "audience"}}})
+	}
+	token, err := s.broker.Token(r.Context(), c.account, audience, options)
+	countToken(acct.Provider, token, err)
+	if err != nil {
+		return nil, err
+	}
+	answer := &tokenAnswer{
+		Account:          acct.ID,
+		User:             acct.User,
+		AccessToken:      token.Value.Reveal(),
+		Provider:         emailEngineProvider(p.Type()),
+		RegisteredScopes: token.Scopes,
+		Expires:          token.Expires.UTC().Format(timestamp),
+		Cached:           token.Result == broker.Hit,
+	}
+	if p.Name() != answer.Provider {
+		answer.App = p.Name()
+	}
+	return answer, nil
+}
+
+// tokenOptions reads the query of the token endpoint. What it does not know it
+// ignores, as EmailEngine does.
+func tokenOptions(query string) (o broker.Options, audience string, err error) {
+	values, err := url.ParseQuery(query)
+	if err != nil {
+		return o, "", problem.New(problem.InvalidRequest, "Invalid input").Because(err)
+	}
+	if v := values.Get("min_ttl"); v != "" {
+		seconds, err := strconv.ParseInt(v, 10, 32)
+		if err != nil || seconds < 0 {
+			return o, "", problem.New(problem.InvalidRequest, "Invalid input").With("fields", []members{{{Name: "message", Value: `"min_ttl" must be a number of seconds`}, {Name: "key", Value: "min_ttl"}}})
+		}
+		o.MinTTL = time.Duration(seconds) * time.Second
+	}
+	if v := values.Get("force"); v != "" {
+		if o.Force, err = strconv.ParseBool(v); err != nil {
+			return o, "", problem.New(problem.InvalidRequest, "Invalid input").With("fields", []members{{{Name: "message", Value: `"force" must be a boolean`}, {Name: "key", Value: "force"}}})
+		}
+	}
+	return o, values.Get("audience"), nil
+}
+
+// emailEngineProvider is EmailEngine's word for a type of provider.
+func emailEngineProvider(kind string) string {
+	switch kind {
+	case provider.TypeGoogle:
+		return "gmail"
+	case provider.TypeMicrosoft:
+		return "outlook"
+	}
+	return kind
+}
+
+// emailEngineFailure says a failed renewal as EmailEngine does. Of the token
+// request it keeps what names the error and nothing that was sent.
+func emailEngineFailure(a *App, c *call, err error) error {
+	p := *problem.From(err)
+	failure, ok := errors.AsType[*account.Failure](err)
+	if p.Code != problem.OAuthRenewError || !ok {
+		return err
+	}
+	kind := c.provider
+	if configured, ok := a.run.providers[c.provider]; ok {
+		kind = emailEngineProvider(configured.Type())
+	}
+	said := failure.Code
+	if failure.Description != "" {
+		said += " - " + failure.Description
+	}
+	p.Message = fmt.Sprintf("Token request failed for %s (refresh_token, HTTP %d): %s", kind, failure.Status, said)
+	p.Details = append(p.Details[:len(p.Details):len(p.Details)], problem.Detail{Name: "tokenRequest", Value: members{
+		{Name: "grant", Value: "refresh_token"},
+		{Name: "provider", Value: kind},
+		{Name: "status", Value: failure.Status},
+		{Name: "response", Value: members{{Name: "error", Value: failure.Code}, {Name: "error_description", Value: failure.Description}}},
+		{Name: "userFlag", Value: members{{Name: "message", Value: failure.Reads}, {Name: "description", Value: failure.Mend}}},
+	}})
+	return &p
+}

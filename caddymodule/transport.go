@@ -1,0 +1,172 @@
+package caddymodule
+
+import (
+	"context"
+	"errors"
+	"io"
+	"maps"
+	"net/http"
+	"net/url"
+	"time"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
+
+	"github.com/bellhop-proxy/bellhop/internal/broker"
+	"github.com/bellhop-proxy/bellhop/internal/problem"
+	"github.com/bellhop-proxy/bellhop/internal/replay"
+	"github.com/bellhop-proxy/bellhop/internal/target"
+)
+
+// accessToken is the token that a call goes out with.
+type accessToken = broker.Token
+
+// transport is the last to touch a call: it adds the token where no other
+// handler and no log sees it, after Caddy's proxy has removed the hop-by-hop
+// fields, so that none of them can take the token away again. It is not
+// registered with Caddy: without the decision that comes before it, it would
+// lend credentials to whoever asks.
+type transport struct {
+	app         *App
+	base        *reverseproxy.HTTPTransport
+	replayLimit int64
+}
+
+// provisionTransport readies Caddy's transport to carry calls as they are.
+func provisionTransport(ctx caddy.Context, base *reverseproxy.HTTPTransport) error {
+	if base.Compression == nil {
+		base.Compression = new(bool) // what a caller does not ask for is not asked for
+	}
+	if base.ExpectContinueTimeout == 0 {
+		base.ExpectContinueTimeout = caddy.Duration(expectContinueTimeout)
+	}
+	if err := base.Provision(ctx); err != nil {
+		return err
+	}
+	forward := base.Transport.Proxy
+	base.Transport.Proxy = func(r *http.Request) (*url.URL, error) {
+		if out, ok := r.Context().Value(outboundKey{}).(*outbound); !ok || out.address.direct {
+			return nil, nil
+		}
+		return forward(r)
+	}
+	return nil
+}
+
+// expectContinueTimeout is how long an API may take to say whether it wants the
+// body of a call that came with Expect: 100-continue, until it is sent anyway.
+const expectContinueTimeout = time.Second
+
+// RoundTrip implements [http.RoundTripper].
+//
+// When the API refuses the token, the account's token is renewed once for all
+// who saw that, and the call is sent once more if its body is at hand.
+func (t *transport) RoundTrip(r *http.Request) (*http.Response, error) {
+	out, ok := r.Context().Value(outboundKey{}).(*outbound)
+	if !ok {
+		return nil, errors.New("a call that was not decided on was about to leave")
+	}
+	if r.Body == nil || r.Body == http.NoBody {
+		response, err := t.send(r, out, nil)
+		if err != nil || response.StatusCode != http.StatusUnauthorized {
+			return response, err
+		}
+		return t.again(r, out, response, func() (io.ReadCloser, bool) { return nil, true })
+	}
+	body := replay.New(r.Body, r.ContentLength, t.replayLimit)
+	response, err := t.send(r, out, body.Open())
+	if err != nil || response.StatusCode != http.StatusUnauthorized {
+		return response, err
+	}
+	return t.again(r, out, response, body.Reopen)
+}
+
+// again answers a refusal of the token. The token is renewed even if this call
+// cannot be sent once more, for the sake of those that follow.
+func (t *transport) again(r *http.Request, out *outbound, refusal *http.Response, reopen func() (io.ReadCloser, bool)) (*http.Response, error) {
+	refused := out.token.Number
+	if err := t.app.renewToken(r.Context(), out, refusal.Header); err != nil {
+		// What is wrong with the account says more than the API can.
+		if p, ok := errors.AsType[*problem.Problem](err); ok && p.Status == http.StatusForbidden {
+			drain(refusal.Body)
+			return nil, err
+		}
+		return refusal, nil
+	}
+	if out.token.Number == refused {
+		return refusal, nil
+	}
+	body, ok := reopen()
+	if !ok {
+		return refusal, nil
+	}
+	drain(refusal.Body)
+	metrics.replays.WithLabelValues(out.provider.Name()).Inc()
+	return t.send(r, out, body)
+}
+
+// send sends the call once.
+func (t *transport) send(r *http.Request, out *outbound, body io.ReadCloser) (*http.Response, error) {
+	if out.token.Value.IsZero() {
+		return nil, errors.New("a call was about to leave without a token")
+	}
+	sent := r.WithContext(r.Context())
+	sent.Body = body
+	sent.Host = out.Host
+	sent.Header = maps.Clone(r.Header) // values are replaced and never changed
+	// What Caddy's proxy has added of the caller and its network.
+	target.Outgoing(sent.Header, false)
+	sent.Header["Authorization"] = []string{"Bearer " + out.token.Value.Reveal()}
+	// The URL names the API host and not the address that is dialled, which
+	// stands in the context: connections are pooled, and certificates verified,
+	// by the host.
+	u := *r.URL
+	u.Scheme, u.Host = out.address.scheme, out.Host
+	sent.URL = &u
+	response, err := t.base.RoundTrip(sent)
+	if err != nil {
+		return nil, err
+	}
+	target.Incoming(response.Header)
+	return response, nil
+}
+
+// drain reads what is left of a short answer, so that its connection can be
+// used again.
+func drain(body io.ReadCloser) {
+	_, _ = io.CopyN(io.Discard, body, 64<<10)
+	_ = body.Close()
+}
+
+// fetchToken gets the token that a call needs.
+func (a *App) fetchToken(ctx context.Context, out *outbound) error {
+	return a.tokenFor(ctx, out, broker.Options{})
+}
+
+// renewToken gets another token than the one that the API has refused; where
+// the provider declares that it honours claims challenges, one that meets the
+// refusal's.
+func (a *App) renewToken(ctx context.Context, out *outbound, refusal http.Header) error {
+	o := broker.Options{NotNumber: out.token.Number}
+	if a.run.continuousAccess[out.provider.Name()] {
+		o.Claims = claimsChallenge(refusal)
+	}
+	return a.tokenFor(ctx, out, o)
+}
+
+func (a *App) tokenFor(ctx context.Context, out *outbound, o broker.Options) error {
+	s, err := a.run.open()
+	if err != nil {
+		return err
+	}
+	if out.audience, err = out.provider.Audience(out.Host); err != nil {
+		return hostNotAllowed(err)
+	}
+	token, err := s.broker.Token(ctx, out.Account, out.audience, o)
+	countToken(out.provider.Name(), token, err)
+	if err != nil {
+		return err
+	}
+	out.token = token
+	return nil
+}

@@ -1,0 +1,99 @@
+package caddymodule
+
+import (
+	"errors"
+	"fmt"
+	"reflect"
+	"strings"
+
+	"github.com/caddyserver/caddy/v2"
+)
+
+// What the grammar knows and this version does not serve is refused when it is
+// loaded: an option that is written and does nothing misleads.
+
+// errNotYet marks what a later version will serve.
+var errNotYet = errors.New("not yet: this version does not serve it")
+
+func notYet(what string) error { return fmt.Errorf("%s: %w", what, errNotYet) }
+
+func (a *App) refuseUnserved() error {
+	if a.Store != nil && a.Store.Type == StorePostgres {
+		return notYet("store postgres")
+	}
+	if a.Keyset != nil && a.Keyset.KMS != "" {
+		return notYet("keyset kms")
+	}
+	for _, p := range a.Providers {
+		kind := p.Type
+		if kind == "" {
+			kind = p.Name
+		}
+		switch kind {
+		case ProviderGoogleServiceAccount, ProviderMicrosoftApp, ProviderEmailEngine:
+			return notYet("provider " + p.Name + ": type " + kind)
+		}
+	}
+	if len(a.Webhooks) > 0 {
+		return notYet("webhook")
+	}
+	return nil
+}
+
+func (h *Handler) refuseUnserved() error {
+	switch {
+	case h.Connect != nil:
+		return notYet("connect")
+	case h.Console:
+		return notYet("console")
+	case h.Auth != nil && h.Auth.Type != "" && h.Auth.Type != AuthKeys:
+		return notYet("auth " + h.Auth.Type)
+	case len(h.Grants) > 0:
+		return notYet("grant")
+	case h.Proxy == nil:
+		return nil
+	case len(h.Proxy.Rewrites) > 0:
+		return notYet("proxy: rewrite")
+	case len(h.Proxy.HandleHosts) > 0:
+		return notYet("proxy: handle_host")
+	}
+	return nil
+}
+
+// warn says what will surprise the operator of a configuration that is right.
+func (a *App) warn() {
+	log := a.run.log.Sugar()
+	for _, p := range a.Providers {
+		for _, s := range p.ClientSecrets {
+			if !hasPlaceholder(s) {
+				log.Warnf("provider %s: client_secret: is written out in the configuration, where the admin endpoint shows it; write {env.NAME} or {file.path}", p.Name)
+			}
+		}
+		if p.AuthorizationEndpoint != "" || p.DeviceAuthorizationEndpoint != "" || p.UserinfoEndpoint != "" || len(p.AuthorizeParams) > 0 {
+			log.Warnf("provider %s: endpoints and parameters of consent are checked but not used: this version does not serve consent", p.Name)
+		}
+	}
+	if listen, tcp := a.adminOnTCP(); tcp {
+		log.Warnf("Caddy's admin endpoint is on TCP (%s): every call of `bellhop oauth` needs an admin key there. Put it on a unix socket (admin unix//run/bellhop/admin.sock|0600), or make the first key with `bellhop oauth key new --admin`", listen)
+	}
+}
+
+// adminOnTCP reports where Caddy's admin endpoint listens, if that is a port.
+// A module's context keeps the admin section to itself, so it is looked up by
+// reflection; where that finds nothing, nothing is said.
+func (a *App) adminOnTCP() (listen string, tcp bool) {
+	config := reflect.Indirect(reflect.ValueOf(a.run.ctx).FieldByName("cfg"))
+	if config.Kind() != reflect.Struct || config.FieldByName("Admin").Kind() != reflect.Pointer {
+		return "", false
+	}
+	listen = caddy.DefaultAdminListen
+	if admin := config.FieldByName("Admin").Elem(); admin.Kind() == reflect.Struct {
+		if disabled := admin.FieldByName("Disabled"); disabled.Kind() != reflect.Bool || disabled.Bool() {
+			return "", false
+		}
+		if written := admin.FieldByName("Listen"); written.Kind() == reflect.String && written.String() != "" {
+			listen = written.String()
+		}
+	}
+	return listen, !strings.HasPrefix(listen, "unix") && !strings.HasPrefix(listen, "fd")
+}
