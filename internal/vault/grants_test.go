@@ -28,6 +28,7 @@ func fullGrant(id string) *account.Grant {
 		ID: id, Provider: "google", Name: "Alice", User: "alice@example.com", State: account.Connected,
 		Generation: 7, Subject: "sub", ClientID: "client", ClientAuth: account.ClientSecret, Scopes: []string{"a", "b"},
 		RefreshToken: secret.New("refresh token"), Refreshed: at, Attempts: 9,
+		Lapses: at.Add(time.Hour), Foretold: at.Add(time.Minute),
 		Intent: &account.Intent{Number: 9, Owner: "me", Since: at, Audience: "mail", Lost: true},
 		Access: []account.AccessToken{{
 			Value: secret.New("access token"), Number: 8, Audience: "mail", Requested: "a", Scopes: []string{"a"},
@@ -258,7 +259,7 @@ func TestSummaryKeepsTheLastUseItKnows(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	want := Summary{ID: "alice", Provider: "google", State: account.Connected, Due: at.Add(time.Hour), Used: at}
+	want := Summary{ID: "alice", Provider: "google", State: account.Connected, Due: at.Add(time.Hour), Lapses: g.Lapses, Used: at}
 	for range 2 {
 		got, err := v.Summary(t.Context(), "alice")
 		if err != nil {
