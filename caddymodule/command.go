@@ -73,7 +73,8 @@ func accountAddCommand(to *adminFlags) *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "add <id> --provider <name> --refresh-token-file <file>|-", Args: cobra.ExactArgs(1),
 		Short: "Registers a grant that exists",
-		Long: `Registers a grant that exists, from its refresh token.
+		Long: `Registers a grant that exists, from its refresh token, and asks the provider
+for an access token, so that a wrong one is noticed at once.
 
 From then on Bellhop owns the refresh token: whoever else goes on using it makes
 a provider that rotates refresh tokens end the grant.
@@ -90,7 +91,11 @@ grant; that is done only if the provider gives a token for the new one.`,
 			if err := to.call("POST", "/v1/account", body, &added); err != nil {
 				return err
 			}
-			return to.say(cmd.OutOrStdout(), added, "account %s is registered with %s", added.Account, body.OAuth2.Provider)
+			var renewed accountDone
+			if err := to.call("POST", accountURL(args[0])+"/refresh", nil, &renewed); err != nil {
+				return fmt.Errorf("account %s is registered, but there is no token for it: %w", added.Account, err)
+			}
+			return to.say(cmd.OutOrStdout(), renewed, "account %s is registered with %s; its token ends at %s", added.Account, body.OAuth2.Provider, renewed.Expires)
 		},
 	}
 	flags := cmd.Flags()
@@ -199,17 +204,20 @@ https://account.live.com/consent/Manage.`,
 	return cmd
 }
 
+// accountDone is what was done to an account.
+type accountDone struct {
+	Account string `json:"account"`
+	State   string `json:"state,omitempty"`
+	Expires string `json:"expires,omitempty"`
+	Cached  bool   `json:"cached,omitempty"`
+}
+
 // accountActionCommand is a command that does one thing to one account.
 func accountActionCommand(to *adminFlags, action, short string) *cobra.Command {
 	return &cobra.Command{
 		Use: action + " <id>", Short: short, Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			var done struct {
-				Account string `json:"account"`
-				State   string `json:"state,omitempty"`
-				Expires string `json:"expires,omitempty"`
-				Cached  bool   `json:"cached,omitempty"`
-			}
+			var done accountDone
 			if err := to.call("POST", accountURL(args[0])+"/"+action, nil, &done); err != nil {
 				return err
 			}

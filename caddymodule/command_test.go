@@ -78,7 +78,7 @@ func TestAccountCommands(t *testing.T) {
 		t.Fatal(err)
 	}
 	add := []string{"account", "add", "--provider", "google", "--refresh-token-file"}
-	if out := c.must(append(add, file, "team/alice", "--user", "alice@example.com", "--name", "Alice A.")...); out != "account team/alice is registered with google\n" {
+	if out := c.must(append(add, file, "team/alice", "--user", "alice@example.com", "--name", "Alice A.")...); !strings.HasPrefix(out, "account team/alice is registered with google; its token ends at 2") {
 		t.Errorf("%q", out)
 	}
 	c.stdin = two
@@ -104,7 +104,12 @@ func TestAccountCommands(t *testing.T) {
 		})
 	}
 
-	c.must("account", "refresh", "team/alice")
+	c.stdin = "wrong"
+	if _, err := c.run(append(add, "-", "dave")...); err == nil || !strings.Contains(err.Error(), "account dave is registered, but there is no token for it") {
+		t.Errorf("a refresh token that is none: %v", err)
+	}
+	c.must("account", "remove", "dave")
+
 	if out := c.must("account", "refresh", "team/alice"); !strings.Contains(out, "a moment ago") {
 		t.Errorf("%q", out)
 	}
@@ -130,7 +135,7 @@ func TestAccountCommands(t *testing.T) {
 	if out := c.must("account", "list", "--provider", "google", "--json"); json.Unmarshal([]byte(out), &listed) != nil || len(listed) != 2 {
 		t.Errorf("%q", out)
 	}
-	if out := c.must("account", "enable", "bob"); out != "account bob is init\n" {
+	if out := c.must("account", "enable", "bob"); out != "account bob is connected\n" {
 		t.Errorf("%q", out)
 	}
 	var shown shownAccount

@@ -73,6 +73,9 @@ func (a *App) warn() {
 			log.Warnf("provider %s: endpoints and parameters of consent are checked but not used: this version does not serve consent", p.Name)
 		}
 	}
+	if a.PublicURL != "" {
+		log.Warn("public_url: is checked but not used: this version does not serve consent")
+	}
 	if listen, tcp := a.adminOnTCP(); tcp {
 		log.Warnf("Caddy's admin endpoint is on TCP (%s): every call of `bellhop oauth` needs an admin key there. Put it on a unix socket (admin unix//run/bellhop/admin.sock|0600), or make the first key with `bellhop oauth key new --admin`", listen)
 	}
