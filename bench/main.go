@@ -1,0 +1,109 @@
+// Command bench measures Bellhop against plain Caddy in one run on one machine.
+//
+// It starts an API over TLS and the given binary as processes of their own, and
+// calls them by turns, so that what else the machine does meets both alike. One
+// process of the binary serves Bellhop and the stock handlers that it is
+// compared with, once without any log and once with a line per call. The exit
+// status is 1 where a figure misses half of its target.
+package main
+
+import (
+	"context"
+	"flag"
+	"fmt"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"time"
+)
+
+func main() {
+	binary := flag.String("bellhop", "bin/bellhop", "the `file` to measure")
+	total := flag.Duration("time", 2*time.Minute, "how long to put load on it, in all")
+	asAPI := flag.String("api", "", "serve as the API, with files in this `directory` (bench starts itself so)")
+	flag.Parse()
+
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
+	defer stop()
+	if *asAPI != "" {
+		exitOn(serveAPI(ctx, *asAPI))
+		return
+	}
+	report := new(report)
+	err := measure(ctx, *binary, *total, report)
+	good := report.print(os.Stdout)
+	exitOn(err)
+	if !good {
+		os.Exit(1)
+	}
+}
+
+func exitOn(err error) {
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "bench:", err)
+		os.Exit(1)
+	}
+}
+
+// measure fills in the report.
+func measure(ctx context.Context, binary string, total time.Duration, report *report) (err error) {
+	binary, err = filepath.Abs(binary)
+	if err != nil {
+		return err
+	}
+	dir, err := os.MkdirTemp("", "bellhop-bench-")
+	if err != nil {
+		return err
+	}
+	defer os.RemoveAll(dir)
+
+	api, err := startAPI(ctx, dir)
+	if err != nil {
+		return fmt.Errorf("starting the API: %w", err)
+	}
+	defer api.stop()
+
+	// Two pairs with each kind of logging, and the latency: five equal shares.
+	share := total / 5
+	for _, logging := range []bool{false, true} {
+		if err := measureServer(ctx, binary, filepath.Join(dir, fmt.Sprint("logging-", logging)), api, logging, share, report); err != nil {
+			return err
+		}
+	}
+	return measureLookup(ctx, report)
+}
+
+// measureServer measures one process of the binary.
+func measureServer(ctx context.Context, binary, dir string, api *apiProcess, logging bool, share time.Duration, report *report) error {
+	s, err := startServer(ctx, binary, dir, api, logging)
+	if err != nil {
+		return fmt.Errorf("starting the server: %w", err)
+	}
+	defer s.stop()
+
+	suffix := ", silent"
+	if logging {
+		suffix = ", a log line per call"
+	}
+	proxied, plain, err := compare(ctx, s, s.proxied(), s.reverseProxied(), share)
+	if err != nil {
+		return fmt.Errorf("proxied calls%s: %w", suffix, err)
+	}
+	report.pair("proxied call / reverse_proxy"+suffix, proxied, plain, true)
+
+	token, static, err := compare(ctx, s, s.token(), s.respond(), share)
+	if err != nil {
+		return fmt.Errorf("token endpoint%s: %w", suffix, err)
+	}
+	report.pair("token endpoint / respond"+suffix, token, static, false)
+
+	if logging {
+		return s.checkLogs(token.calls+proxied.calls, static.calls+plain.calls)
+	}
+	direct, through, plain, err := paced(ctx, api, s, share)
+	if err != nil {
+		return fmt.Errorf("calls at %d a second: %w", pace, err)
+	}
+	report.latency(direct, through, plain)
+	return nil
+}

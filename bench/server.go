@@ -1,0 +1,277 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+	"text/template"
+	"time"
+
+	"github.com/bellhop-proxy/bellhop/internal/policy"
+)
+
+const account = "bench"
+
+// caddyfile has a site for each thing that is measured.
+var caddyfile = template.Must(template.New("Caddyfile").Parse(`{
+	admin unix/{{.Dir}}/admin.sock|0600
+	persist_config off
+	auto_https off
+	{{- if .Logging}}
+	log default {
+		exclude bellhop.audit
+	}
+	log audit {
+		include bellhop.audit
+		output file {{.Dir}}/audit.log {
+			roll_disabled
+		}
+	}
+	{{- end}}
+	bellhop {
+		store badger {{.Dir}}/store
+		keyset {{.Dir}}/keyset.json
+		audit {{if .Logging}}on{{else}}off{{end}}
+		provider bench oauth2 {
+			token_endpoint {{.API.Token}}
+			client_id bench
+			client_secret {file.{{.Dir}}/secret}
+			scopes bench
+			api_host {{.APIHost}}
+		}
+		key caller {
+			hash {{.CallerHash}}
+			account {{.Account}}
+		}
+		key mailer {
+			hash {{.MailerHash}}
+			account {{.Account}}
+			token
+		}
+	}
+}
+(access_log) {
+	{{- if .Logging}}
+	log {
+		output file {{.Dir}}/access.log {
+			roll_disabled
+		}
+	}
+	{{- end}}
+}
+http://{{.Bellhop}} {
+	bind 127.0.0.1
+	bellhop {
+		token_endpoint
+		proxy {
+			upstream {{.APIHost}} https://{{.API.API}}
+			transport http {
+				tls_trust_pool file {{.API.CA}}
+			}
+		}
+	}
+}
+http://{{.ReverseProxy}} {
+	bind 127.0.0.1
+	import access_log
+	reverse_proxy https://{{.API.API}} {
+		header_up Host {{.APIHost}}
+		header_up Authorization "Bearer {{.AccessToken}}"
+		transport http {
+			tls_trust_pool file {{.API.CA}}
+			tls_server_name {{.APIHost}}
+		}
+	}
+}
+http://{{.Respond}} {
+	bind 127.0.0.1
+	import access_log
+	header Content-Type application/json
+	header Cache-Control no-store
+	respond ` + "`" + `{"account":"bench","user":"bench@example.com","accessToken":"{{.AccessToken}}","provider":"oauth2","registeredScopes":["bench"],"expires":"2030-01-01T00:00:00.000Z","cached":true,"app":"bench"}` + "`" + `
+}
+`))
+
+// server is the binary under test in a process of its own.
+type server struct {
+	process
+
+	Dir          string
+	API          *apiProcess
+	APIHost      string
+	AccessToken  string
+	Account      string
+	Logging      bool
+	CallerHash   string
+	MailerHash   string
+	Bellhop      string
+	ReverseProxy string
+	Respond      string
+
+	callerKey, mailerKey string
+}
+
+// startServer configures and starts the binary, registers the account, and
+// waits until the first call passes.
+func startServer(ctx context.Context, binary, dir string, api *apiProcess, logging bool) (*server, error) {
+	caller, callerHash := policy.NewKey()
+	mailer, mailerHash := policy.NewKey()
+	s := &server{
+		Dir: dir, API: api, APIHost: apiHost, AccessToken: accessToken, Account: account, Logging: logging,
+		CallerHash: policy.FormatHash(callerHash), MailerHash: policy.FormatHash(mailerHash),
+		callerKey: caller.Reveal(), mailerKey: mailer.Reveal(),
+	}
+	if err := freeAddresses(ctx, &s.Bellhop, &s.ReverseProxy, &s.Respond); err != nil {
+		return nil, err
+	}
+	config := filepath.Join(dir, "Caddyfile")
+	var text bytes.Buffer
+	err := errors.Join(
+		os.Mkdir(dir, 0o700),
+		os.WriteFile(filepath.Join(dir, "secret"), []byte("bench-client-secret"), 0o600),
+		caddyfile.Execute(&text, s),
+		os.WriteFile(config, text.Bytes(), 0o600),
+	)
+	if err != nil {
+		return nil, err
+	}
+	stderr, err := os.Create(filepath.Join(dir, "stderr.log"))
+	if err != nil {
+		return nil, err
+	}
+	defer stderr.Close()
+
+	cmd := exec.CommandContext(ctx, binary, "run", "--config", config, "--adapter", "caddyfile")
+	cmd.Env = append(os.Environ(), "XDG_DATA_HOME="+dir, "XDG_CONFIG_HOME="+dir, "HOME="+dir)
+	cmd.Stderr = stderr
+	if err := cmd.Start(); err != nil {
+		return nil, err
+	}
+	s.process = process{cmd}
+	if err := s.register(ctx, binary, config); err != nil {
+		s.stop()
+		said, _ := os.ReadFile(stderr.Name())
+		return nil, fmt.Errorf("%w\n%s", err, said)
+	}
+	return s, nil
+}
+
+// register adds the account as soon as the admin endpoint is there, and checks
+// that each site answers.
+func (s *server) register(ctx context.Context, binary, config string) error {
+	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
+	defer cancel()
+	for {
+		var dialer net.Dialer
+		conn, err := dialer.DialContext(ctx, "unix", filepath.Join(s.Dir, "admin.sock"))
+		if err == nil {
+			conn.Close()
+			break
+		}
+		select {
+		case <-ctx.Done():
+			return fmt.Errorf("the admin endpoint does not answer: %w", err)
+		case <-time.After(20 * time.Millisecond):
+		}
+	}
+	cmd := exec.CommandContext(ctx, binary, "oauth", "account", "add", account, "--provider", "bench",
+		"--refresh-token-file", "-", "--config", config)
+	cmd.Stdin = strings.NewReader("bench-refresh-token")
+	if output, err := cmd.CombinedOutput(); err != nil {
+		return fmt.Errorf("%s: %w\n%s", strings.Join(cmd.Args[1:], " "), err, output)
+	}
+	for _, t := range []target{s.proxied(), s.reverseProxied(), s.token(), s.respond()} {
+		if err := t.check(ctx); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (s *server) proxied() target {
+	return target{s.Bellhop, "/proxy/" + account + "/" + apiHost + "/messages", s.callerKey}
+}
+
+func (s *server) reverseProxied() target { return target{s.ReverseProxy, "/messages", s.callerKey} }
+
+func (s *server) token() target {
+	return target{s.Bellhop, "/v1/account/" + account + "/oauth-token", s.mailerKey}
+}
+
+func (s *server) respond() target {
+	return target{s.Respond, "/v1/account/" + account + "/oauth-token", s.mailerKey}
+}
+
+// checkLogs fails where fewer lines were logged than calls made: a server that
+// writes no line must not win.
+func (s *server) checkLogs(audited, accessed int) error {
+	for _, log := range []struct {
+		name string
+		want int
+	}{{"audit.log", audited}, {"access.log", accessed}} {
+		text, err := os.ReadFile(filepath.Join(s.Dir, log.name))
+		if err != nil {
+			return err
+		}
+		if lines := bytes.Count(text, []byte("\n")); lines < log.want {
+			return fmt.Errorf("%s has %d lines after %d calls", log.name, lines, log.want)
+		}
+	}
+	return nil
+}
+
+// freeAddresses finds loopback addresses that nothing listens on.
+func freeAddresses(ctx context.Context, addresses ...*string) error {
+	var listen net.ListenConfig
+	for _, address := range addresses {
+		l, err := listen.Listen(ctx, "tcp", "127.0.0.1:0")
+		if err != nil {
+			return err
+		}
+		defer l.Close() // not before all are found, so that they differ
+		*address = l.Addr().String()
+	}
+	return nil
+}
+
+// process is a child process.
+type process struct{ cmd *exec.Cmd }
+
+// stop ends the process and waits for it.
+func (p process) stop() {
+	_ = p.cmd.Process.Signal(syscall.SIGTERM)
+	_ = p.cmd.Wait()
+}
+
+// cpu returns the processor time that the process has used, and 0 where the
+// system has no /proc.
+func (p process) cpu() time.Duration {
+	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", p.cmd.Process.Pid))
+	if err != nil {
+		return 0
+	}
+	// The second field is a name in parentheses, which may hold anything.
+	fields := strings.Fields(string(stat[bytes.LastIndexByte(stat, ')')+1:]))
+	const utime, stime, ticksPerSecond = 11, 12, 100
+	user, _ := strconv.Atoi(fields[utime])
+	system, _ := strconv.Atoi(fields[stime])
+	return time.Duration(user+system) * time.Second / ticksPerSecond
+}
+
+// newRequest returns a request for net/http's client.
+func (t target) newRequest(ctx context.Context) (*http.Request, error) {
+	r, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+t.address+t.path, nil)
+	if err == nil {
+		r.Header.Set("Authorization", "Bearer "+t.key)
+	}
+	return r, err
+}
