@@ -114,7 +114,7 @@ type Grant struct {
 	// Access holds the newest access token of each audience and scope set.
 	Access []AccessToken
 	// Failures holds the last failure of each audience, and of the whole grant
-	// under the empty audience.
+	// under [WholeGrant].
 	Failures []Failed
 	// Created and Updated are when the account was registered and last written.
 	Created, Updated time.Time
@@ -141,8 +141,9 @@ type Intent struct {
 	Since time.Time `json:"since"`
 	// Audience is what the request asked a token for.
 	Audience string `json:"audience,omitempty"`
-	// Lost is set once the request is known to have been sent without an
-	// answer that came back whole.
+	// Lost is set once the request, or one before it that nothing has settled
+	// since, is known to have been sent without an answer that came back
+	// whole.
 	Lost bool `json:"lost,omitempty"`
 }
 

@@ -96,10 +96,15 @@ func (f *Failure) Error() string {
 // Unwrap returns the cause.
 func (f *Failure) Unwrap() error { return f.Err }
 
+// WholeGrant stands for all audiences of a grant among its failures. It is no
+// audience: those are empty or URIs.
+const WholeGrant = "*"
+
 // Failed is a failure as a grant remembers it.
 type Failed struct {
 	Failure
-	// Audience is what was asked for; empty for the whole grant.
+	// Audience is what was asked for, with the scopes where it was narrowed;
+	// WholeGrant where the failure is about all of them.
 	Audience string `json:"audience,omitempty"`
 	// At is when it failed, Times how often in a row.
 	At    time.Time `json:"at"`

@@ -143,11 +143,12 @@ func (b *Broker) Disable(ctx context.Context, id string) error {
 
 // Enable undoes [Broker.Disable].
 func (b *Broker) Enable(ctx context.Context, id string) error {
-	return b.change(ctx, id, func(g *account.Grant) error {
+	var left *account.Intent
+	err := b.change(ctx, id, func(g *account.Grant) error {
 		if g.State != account.Disabled {
 			return errUnchanged
 		}
-		f := g.Failed("")
+		f := g.Failed(account.WholeGrant)
 		switch {
 		case f != nil && f.Meaning == account.GrantDead:
 			g.State = account.AuthenticationError
@@ -156,8 +157,15 @@ func (b *Broker) Enable(ctx context.Context, id string) error {
 		default:
 			g.State = account.Init
 		}
+		left = g.Intent
 		return nil
 	})
+	if left != nil {
+		// Taken up as at start, and even if the store says that it failed: it
+		// may have written.
+		b.renewal.set(renewal{id: id, audience: left.Audience}, b.clock.Now())
+	}
+	return err
 }
 
 // Rename changes what the operator calls an account and its login; an empty

@@ -138,8 +138,9 @@ func (b *Broker) intend(p Provider, id string, n need) (*account.Grant, error) {
 		if err := b.mayRefresh(p, g, n); err != nil {
 			return err
 		}
+		unknown := g.Intent != nil // and stays so until an answer settles it
 		g.Attempts++
-		g.Intent = &account.Intent{Number: g.Attempts, Owner: b.owner, Since: b.clock.Now(), Audience: n.audience}
+		g.Intent = &account.Intent{Number: g.Attempts, Owner: b.owner, Since: b.clock.Now(), Audience: n.audience, Lost: unknown}
 		return nil
 	})
 }
@@ -186,6 +187,9 @@ func result(p Provider, intended *account.Grant, n need, a account.Answer, f *ac
 			g.RefreshToken = a.RefreshToken
 		}
 		if f != nil {
+			if !a.RefreshToken.IsZero() {
+				g.Intent.Lost = false // what is held now was never sent
+			}
 			fail(g, n, f, ended)
 			return nil
 		}
@@ -198,7 +202,7 @@ func result(p Provider, intended *account.Grant, n need, a account.Answer, f *ac
 func succeed(p Provider, g *account.Grant, n need, number uint64, a account.Answer, begun, now time.Time) {
 	g.Refreshed, g.Lapses = begun, lapse(p, a, begun)
 	g.Intent = nil
-	g.Forgive("")
+	g.Forgive(account.WholeGrant)
 	g.Forgive(n.subject())
 	if g.State == account.Init || g.State == account.AuthenticationError {
 		g.State = account.Connected

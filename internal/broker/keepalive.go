@@ -36,7 +36,7 @@ func (s *Shared) due(g *account.Grant) time.Time {
 	case g.RefreshToken.IsZero():
 		return time.Time{}
 	case g.State == account.AuthenticationError:
-		if f := g.Failed(""); f != nil {
+		if f := g.Failed(account.WholeGrant); f != nil {
 			return f.Retry
 		}
 		return time.Time{}

@@ -154,7 +154,7 @@ func (b *Broker) scheduleAgain(g *account.Grant, n need, err error) {
 	case problem.AccountDisabled, problem.AccountNotFound:
 		return
 	case problem.OAuthRenewError:
-		f := g.Failed("")
+		f := g.Failed(account.WholeGrant)
 		if f == nil || f.Retry.IsZero() {
 			return
 		}

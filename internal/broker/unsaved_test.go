@@ -130,7 +130,7 @@ func TestSaveOfUnknownOutcomeCountsOnce(t *testing.T) {
 		w.vault.set(func(v *memVault) { v.lateErr = nil })
 		w.run()
 		advance(5 * time.Second)
-		f := w.vault.stored(t, "alice").Failed("")
+		f := w.vault.stored(t, "alice").Failed(account.WholeGrant)
 		if f == nil || f.Times != 1 || f.Retry.IsZero() {
 			t.Errorf("the failure is %+v", f)
 		}

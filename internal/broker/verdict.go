@@ -22,6 +22,9 @@ const (
 	// clientAgain is when a client that was refused is tried again; a new
 	// configuration tries at once.
 	clientAgain = time.Minute
+	// lastMoment is how long before its end a token is no longer waited for: it
+	// may have ended when it is served.
+	lastMoment = time.Second
 	// retryAfterAtMost is what callers are told at most.
 	retryAfterAtMost = 30 * time.Second
 )
@@ -47,7 +50,7 @@ func (b *Broker) mayRefresh(p Provider, g *account.Grant, n need) error {
 	if f := b.client.refused(p.Name(), now); f != nil {
 		return b.problemOf(p.Name(), *f, now)
 	}
-	for _, subject := range []string{"", n.subject()} {
+	for _, subject := range []string{account.WholeGrant, n.subject()} {
 		if f := g.Failed(subject); f != nil && (f.Retry.IsZero() || now.Before(f.Retry)) {
 			return b.problemOf(p.Name(), *f, now)
 		}
@@ -56,7 +59,7 @@ func (b *Broker) mayRefresh(p Provider, g *account.Grant, n need) error {
 		// The outcome of the last request is unknown. If it was answered, to
 		// send its refresh token again is a replay, which ends the grant and
 		// with it the tokens that still live: they are used up first.
-		if end := lastExpiry(g, n); end.After(now) {
+		if end := lastExpiry(g, n); end.After(now.Add(lastMoment)) {
 			return unavailable("The outcome of the last token request is unknown", end.Sub(now))
 		}
 	}
@@ -79,13 +82,20 @@ func fail(g *account.Grant, n need, f *account.Failure, now time.Time) {
 		g.Intent.Lost = true
 		return
 	}
-	g.Intent = nil
+	if f.Meaning == account.GrantDead || !g.Intent.Lost {
+		// Any other answer leaves it unknown whether an earlier request, which
+		// was not answered, spent the refresh token.
+		g.Intent = nil
+	}
 	failed := account.Failed{Failure: *f, Audience: n.subject(), At: now, Times: 1}
 	if f.Meaning == account.GrantDead {
-		failed.Audience = ""
+		failed.Audience = account.WholeGrant
 	}
 	if old := g.Failed(failed.Audience); old != nil && old.Meaning == f.Meaning {
-		failed.Times = old.Times + 1
+		failed.Times = old.Times
+		if !old.At.Equal(now) { // else it was written already
+			failed.Times++
+		}
 	}
 	switch f.Meaning {
 	case account.GrantDead:
