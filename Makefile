@@ -65,6 +65,14 @@ examples: build ## adapt every example, and check its format
 bench: build ## measure against plain Caddy; exits 1 below half a target (BENCHTIME=2m)
 	$(GO) run -tags $(TAGS) ./bench -bellhop $(BINARY) -time $(BENCHTIME)
 
+N    ?= 1000
+SEED ?= 0
+
+.PHONY: torture
+torture: build ## kill -9 Bellhop N=1000 times for each rotation; SEED=0 draws one
+	$(GO) test -tags $(TAGS) -count=1 -timeout 60m -v -run TestTortureLoses ./internal/torture \
+		-torture.n $(N) -torture.seed $(SEED) -torture.lanes 8 -torture.bellhop $(CURDIR)/$(BINARY)
+
 .PHONY: fuzz
 fuzz: ## run every fuzz target for FUZZTIME=30s
 	@set -e; for dir in $$(grep -rlE '^func Fuzz' --include='*_test.go' . | xargs -r -n1 dirname | sort -u); do \
