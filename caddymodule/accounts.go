@@ -141,7 +141,7 @@ func (a *App) shown(g *account.Grant) shownAccount {
 	if !last.IsZero() {
 		s.OAuth2.Expires = last.UTC().Format(timestamp)
 	}
-	if f := g.Failed(""); f != nil {
+	if f := g.Failed(account.WholeGrant); f != nil {
 		s.LastError = &shownError{f.Sentence(), string(problem.OAuthRenewError)}
 	}
 	return s

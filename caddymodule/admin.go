@@ -5,6 +5,7 @@ import (
 	"net"
 	"net/http"
 	"strings"
+	"time"
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
@@ -38,7 +39,15 @@ func (adminAPI) Routes() []caddy.AdminRoute {
 // serveAdmin finds the running app anew for each request: the routes are made
 // before the apps, and also for configurations that fail later.
 func serveAdmin(w http.ResponseWriter, r *http.Request) error {
-	loaded, err := caddy.ActiveContext().AppIfConfigured("bellhop")
+	active := caddy.ActiveContext()
+	loaded, err := active.AppIfConfigured("bellhop")
+	if err != nil && (active.Context == nil || caddy.Exiting()) {
+		// The admin endpoint is there before the apps, and outlives them.
+		p := problem.New(problem.StoreUnavailable, "Bellhop is starting or shutting down")
+		p.RetryAfter = time.Second
+		writeProblem(w, r, p, dialectEmailEngine)
+		return nil
+	}
 	if err != nil {
 		writeProblem(w, r, &problem.Problem{Code: "NotFound", Status: http.StatusNotFound, Message: "the running configuration has no `bellhop` global option"}, dialectEmailEngine)
 		return nil

@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"maps"
 	"net"
 	"net/http"
 	"os"
@@ -100,7 +101,7 @@ func (p providerProcess) tokenRequests(t *testing.T) int {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return int(stats.TokenRequests)
+	return stats.TokenRequests
 }
 
 // bellhop is a Caddy with Bellhop, run in this process from a Caddyfile.
@@ -288,9 +289,7 @@ func (b *bellhop) addAccount(id, provider, user, refreshToken string) {
 func (b *bellhop) addKey(name string, fields map[string]any) string {
 	b.t.Helper()
 	body := map[string]any{"name": name}
-	for field, value := range fields {
-		body[field] = value
-	}
+	maps.Copy(body, fields)
 	return b.admin(http.MethodPost, "/v1/token", body)["token"].(string)
 }
 

@@ -63,7 +63,8 @@ func registerMetrics(registry *prometheus.Registry, a *App) error {
 	var errs []error
 	for _, collector := range []prometheus.Collector{
 		metrics.tokens, metrics.refreshes, metrics.refresh, metrics.proxied,
-		metrics.overhead, metrics.replays, metrics.denied, metrics.skew, accountsCollector{a},
+		metrics.overhead, metrics.replays, metrics.denied, metrics.skew,
+		accountsCollector{a},
 	} {
 		errs = append(errs, registry.Register(collector))
 	}

@@ -14,6 +14,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -114,15 +115,13 @@ func TestRequestFieldsThatReachTheAPI(t *testing.T) {
 func TestAnswerFieldsThatReachTheCaller(t *testing.T) {
 	s := startProxied(t)
 	s.api.handle(func(w http.ResponseWriter, _ *http.Request) {
-		for name, values := range map[string][]string{
+		maps.Copy(w.Header(), map[string][]string{
 			"Set-Cookie": {"a=b", "c=d"}, "Clear-Site-Data": {"*"}, "Strict-Transport-Security": {"max-age=1"}, "Alt-Svc": {"h3"}, "Nel": {"{}"}, "Report-To": {"{}"},
 			"Reporting-Endpoints": {"x"}, "Service-Worker-Allowed": {"/"}, "Refresh": {"0"}, "Access-Control-Allow-Origin": {"*"}, "Bellhop-Error": {"InvalidKey"},
 			"Keep-Alive": {"x"}, "Proxy-Authenticate": {"x"},
 			"Etag": {`"1"`}, "Location": {"https://elsewhere.example/x"}, "Content-Disposition": {"attachment"}, "X-Many": {"a", "b"}, "Www-Authenticate": {"Bearer"},
 			"Content-Security-Policy": {"default-src *"}, "Cache-Control": {"public, max-age=60"}, "Vary": {"Accept"}, "Content-Type": {"text/html"}, "Date": {"x"},
-		} {
-			w.Header()[name] = values
-		}
+		})
 		w.WriteHeader(http.StatusFound)
 	})
 	r := s.call(http.MethodGet, "/proxy/bob/x", nil)
@@ -187,7 +186,7 @@ func TestCompressedBodiesComeBackAsTheyAre(t *testing.T) {
 		if asked != "" {
 			header = []string{"Accept-Encoding", asked}
 		}
-		response := s.open(t.Context(), plain, http.MethodGet, "/proxy/bob/x", nil, header...)
+		response := s.open(t.Context(), plain, http.MethodGet, "/proxy/bob/x", nil, header...) //nolint:bodyclose // open sees to it
 		got, err := io.ReadAll(response.Body)
 		if err != nil || !bytes.Equal(got, compressed.Bytes()) || response.Header.Get("Content-Encoding") != "gzip" || response.ContentLength != int64(compressed.Len()) {
 			t.Errorf("%q: %q, %v, %v", asked, got, response.Header, err)
@@ -231,7 +230,7 @@ func TestLargeBodiesAreStreamed(t *testing.T) {
 			t.Errorf("%s: %d bytes arrived, announced as %d", name, e.BodyLength, e.ContentLength)
 		}
 	}
-	response := s.open(t.Context(), client, http.MethodGet, "/proxy/alice/bytes/"+strconv.Itoa(size), nil)
+	response := s.open(t.Context(), client, http.MethodGet, "/proxy/alice/bytes/"+strconv.Itoa(size), nil) //nolint:bodyclose // open sees to it
 	h := sha256.New()
 	if n, err := io.Copy(h, response.Body); err != nil || n != size || hex.EncodeToString(h.Sum(nil)) != want || response.ContentLength != size {
 		t.Errorf("%d bytes came back: %v", n, err)
@@ -374,7 +373,7 @@ func TestEventsAreFlushedAtOnce(t *testing.T) {
 			}
 		}
 	})
-	events := bufio.NewScanner(s.open(t.Context(), client, http.MethodGet, "/proxy/bob/x", nil).Body)
+	events := bufio.NewScanner(s.open(t.Context(), client, http.MethodGet, "/proxy/bob/x", nil).Body) //nolint:bodyclose // open sees to it
 	for n := range 3 {
 		if !events.Scan() || events.Text() != fmt.Sprintf("data: %d", n) || !events.Scan() {
 			t.Fatalf("event %d: %q, %v", n, events.Text(), events.Err())
