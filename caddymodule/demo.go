@@ -117,7 +117,7 @@ var demoCaddyfile = template.Must(template.New("").Parse(`{
 	log default {
 		output stderr
 		format console
-		level WARN
+		level ERROR
 		exclude bellhop
 	}
 	log bellhop {
@@ -228,10 +228,10 @@ Bellhop demo on %s
   %s/v1/account/demo/oauth-token
   %s/proxy/demo-graph/v1.0/me/messages
 
-  bellhop oauth account list --address unix/%s/admin.sock
+  %s oauth account list --address unix/%s/admin.sock
 
 Ctrl-C ends it and leaves nothing behind. What happens is told here:
 
-`, base, d.key, curl, curl, curl, d.Dir)
+`, base, d.key, curl, curl, curl, os.Args[0], d.Dir)
 	return err
 }

@@ -5,6 +5,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"maps"
@@ -14,6 +15,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -195,9 +197,18 @@ var client = &http.Client{
 }
 
 // do sends a request to the site. Headers come as name and value.
+//
+// A request without a body is sent again when its connection is reset: Caddy's
+// servers reset a few new connections while a reload hands their listener over.
 func (b *bellhop) do(method, path string, body io.Reader, header ...string) reply {
 	b.t.Helper()
 	r, err := b.send(b.t.Context(), method, path, body, header...)
+	for range 3 {
+		if err == nil || body != nil || !errors.Is(err, syscall.ECONNRESET) && !errors.Is(err, io.EOF) {
+			break
+		}
+		r, err = b.send(b.t.Context(), method, path, nil, header...)
+	}
 	if err != nil {
 		b.t.Fatal(err)
 	}
