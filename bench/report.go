@@ -21,6 +21,9 @@ type figure struct {
 	least bool
 	// detail says what the value was made of.
 	detail string
+	// machine is whether the target is out of reach on a machine where plain
+	// Caddy misses it too: then missing it is told and no more.
+	machine bool
 }
 
 // met reports whether the figure meets its target.
@@ -33,6 +36,9 @@ func (f figure) met() bool {
 
 // halfMet reports whether it misses its target by no more than a factor of two.
 func (f figure) halfMet() bool {
+	if f.machine {
+		return true
+	}
 	if f.least {
 		return f.value >= f.target/2
 	}
@@ -69,22 +75,29 @@ func (r *report) pair(name string, ours, theirs *result, proxied bool) {
 	})
 }
 
-// latency adds what Bellhop adds to a direct call, and says what reverse_proxy
-// does.
+// latency adds what Bellhop adds to a direct call, and what that is beyond what
+// reverse_proxy adds: the former depends on the machine more than on Bellhop.
 func (r *report) latency(direct, through, plain *result) {
 	for _, p := range []struct {
 		name         string
 		p, milliTops float64
 	}{{"p50", 0.50, 0.3}, {"p99", 0.99, 1.5}} {
-		with, without := through.percentile(p.p), direct.percentile(p.p)
+		with, caddy, without := through.percentile(p.p), plain.percentile(p.p), direct.percentile(p.p)
 		r.add(figure{
 			name:  fmt.Sprintf("latency added to a direct call at %d/s: %s", pace, p.name),
-			value: float64(with-without) / float64(time.Millisecond), unit: " ms", target: p.milliTops,
-			detail: fmt.Sprintf("%v - %v; reverse_proxy adds %v", with.Round(time.Microsecond), without.Round(time.Microsecond),
-				(plain.percentile(p.p) - without).Round(time.Microsecond)),
+			value: milliseconds(with - without), unit: " ms", target: p.milliTops,
+			machine: milliseconds(caddy-without) > p.milliTops,
+			detail:  fmt.Sprintf("%v - %v; reverse_proxy adds %v", with.Round(time.Microsecond), without.Round(time.Microsecond), (caddy - without).Round(time.Microsecond)),
+		})
+		r.add(figure{
+			name:  fmt.Sprintf("latency added to reverse_proxy's at %d/s: %s", pace, p.name),
+			value: milliseconds(with - caddy), unit: " ms", target: p.milliTops,
+			detail: fmt.Sprintf("%v - %v", with.Round(time.Microsecond), caddy.Round(time.Microsecond)),
 		})
 	}
 }
+
+func milliseconds(d time.Duration) float64 { return float64(d) / float64(time.Millisecond) }
 
 var benchmarkLine = regexp.MustCompile(`(?m)^BenchmarkToken\S*\s+\d+\s+([\d.]+) ns/op.*?\s(\d+) allocs/op$`)
 

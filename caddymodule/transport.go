@@ -105,6 +105,9 @@ func (t *transport) again(r *http.Request, out *outbound, refusal *http.Response
 	return t.send(r, out, body)
 }
 
+// addedByProxy are the fields that Caddy's proxy adds to a request.
+var addedByProxy = []string{"X-Forwarded-For", "X-Forwarded-Host", "X-Forwarded-Proto", "Via"}
+
 // send sends the call once.
 func (t *transport) send(r *http.Request, out *outbound, body io.ReadCloser) (*http.Response, error) {
 	if out.token.Value.IsZero() {
@@ -114,8 +117,11 @@ func (t *transport) send(r *http.Request, out *outbound, body io.ReadCloser) (*h
 	sent.Body = body
 	sent.Host = out.Host
 	sent.Header = maps.Clone(r.Header) // values are replaced and never changed
-	// What Caddy's proxy has added of the caller and its network.
-	target.Outgoing(sent.Header, false)
+	// What Caddy's proxy has added of the caller and its network; the rest was
+	// removed before it.
+	for _, name := range addedByProxy {
+		delete(sent.Header, name)
+	}
 	sent.Header["Authorization"] = []string{"Bearer " + out.token.Value.Reveal()}
 	// The URL names the API host and not the address that is dialled, which
 	// stands in the context: connections are pooled, and certificates verified,
