@@ -33,7 +33,7 @@ func (b *Broker) grant(r Registration) (*account.Grant, Provider, error) {
 	if err := account.CheckID(r.ID); err != nil {
 		return nil, nil, problem.New(problem.InvalidRequest, err.Error())
 	}
-	p, ok := b.providers[r.Provider]
+	p, ok := b.provider(r.Provider)
 	if !ok {
 		return nil, nil, problem.New(problem.InvalidRequest, "provider: there is no provider "+strconv.Quote(r.Provider)+" in the configuration; it has "+b.providerNames())
 	}
@@ -212,7 +212,7 @@ func (b *Broker) Remove(ctx context.Context, id string, revoke bool) error {
 			return storeProblem(err)
 		}
 		if revoke {
-			p, ok := b.providers[g.Provider]
+			p, ok := b.provider(g.Provider)
 			if !ok {
 				return notConfigured(g.Provider)
 			}
@@ -238,8 +238,8 @@ func (b *Broker) providerNames() string {
 		return "none"
 	}
 	names := make([]string, 0, len(b.providers))
-	for name := range b.providers {
-		names = append(names, name)
+	for _, p := range b.providers {
+		names = append(names, p.name)
 	}
 	slices.Sort(names)
 	return strings.Join(names, ", ")

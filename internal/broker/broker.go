@@ -70,7 +70,7 @@ const (
 // outlive the configuration it shares with its successor through a [Shared].
 type Broker struct {
 	*Shared
-	providers map[string]Provider
+	providers []named
 	settings  Settings
 	observer  Observer
 	log       *slog.Logger
@@ -87,13 +87,30 @@ func New(shared *Shared, providers []Provider, settings Settings, observer Obser
 	}
 	shared.keepalive.Store(int64(settings.Keepalive))
 	b := &Broker{
-		Shared: shared, providers: make(map[string]Provider, len(providers)), settings: settings,
+		Shared: shared, settings: settings,
 		observer: observer, log: log, attending: make(chan struct{}, max(settings.Workers, 1)),
 	}
 	for _, p := range providers {
-		b.providers[p.Name()] = p
+		b.providers = append(b.providers, named{p.Name(), p})
 	}
 	return b
+}
+
+// named is a provider by its name. There are few: to compare names is quicker
+// than to hash one, at every lookup of a token.
+type named struct {
+	name string
+	Provider
+}
+
+// provider returns the configuration's provider of that name.
+func (b *Broker) provider(name string) (Provider, bool) {
+	for i := range b.providers {
+		if b.providers[i].name == name {
+			return b.providers[i].Provider, true
+		}
+	}
+	return nil, false
 }
 
 // Token is an access token as it is handed out.
@@ -176,7 +193,7 @@ func (b *Broker) Token(ctx context.Context, id, audience string, o Options) (Tok
 			return Token{}, err
 		}
 	}
-	p, ok := b.providers[e.grant.Provider]
+	p, ok := b.provider(e.grant.Provider)
 	if !ok {
 		return Token{}, notConfigured(e.grant.Provider)
 	}
@@ -229,7 +246,7 @@ func (b *Broker) satisfies(g *account.Grant, n need, now time.Time) (t *account.
 	if n.force && now.Sub(newest(g)) >= forceInterval {
 		return nil, false
 	}
-	if t.Issued.Before(n.since) || t.Issued.After(now.Add(clockSlack)) {
+	if !n.since.IsZero() && t.Issued.Before(n.since) || t.Issued.Sub(now) > clockSlack {
 		return nil, false // a token from the future has an end that is wrong
 	}
 	if n.ahead && inDoubt(g) {

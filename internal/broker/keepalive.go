@@ -94,7 +94,7 @@ func (b *Broker) attendTo(id string) {
 	if err != nil {
 		return // it is due again
 	}
-	p, ok := b.providers[e.grant.Provider]
+	p, ok := b.provider(e.grant.Provider)
 	if !ok {
 		return
 	}

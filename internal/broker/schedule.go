@@ -116,7 +116,7 @@ func (b *Broker) renew(r renewal) {
 	if !ok {
 		return // pushed out of memory: nobody has used it for long
 	}
-	p, ok := b.providers[e.grant.Provider]
+	p, ok := b.provider(e.grant.Provider)
 	if !ok || !inDoubt(e.grant) && !b.inUse(e, r) {
 		e.renewing.Store(false) // its next use asks again
 		return
