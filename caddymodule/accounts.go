@@ -17,6 +17,7 @@ import (
 	"github.com/bellhop-proxy/bellhop/internal/problem"
 	"github.com/bellhop-proxy/bellhop/internal/secret"
 	"github.com/bellhop-proxy/bellhop/internal/store"
+	"github.com/bellhop-proxy/bellhop/internal/target"
 	"github.com/bellhop-proxy/bellhop/internal/vault"
 )
 
@@ -48,6 +49,9 @@ func (a *App) createAccount(s *service, r *http.Request) (any, error) {
 	var body accountRequest
 	if err := readBody(r, &body); err != nil {
 		return nil, err
+	}
+	if target.MentionsKey(body.Account) {
+		return nil, problem.New(problem.InvalidRequest, "account: "+errKeyForAccount.Error())
 	}
 	registration := broker.Registration{
 		ID:            body.Account,

@@ -143,7 +143,11 @@ func curlCommand(to *adminFlags) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			curl := exec.CommandContext(cmd.Context(), "curl", append(e.curlArgs(args[0], args[1]), args[2:]...)...)
+			leading, err := e.curlArgs(args[0], args[1])
+			if err != nil {
+				return err
+			}
+			curl := exec.CommandContext(cmd.Context(), "curl", append(leading, args[2:]...)...)
 			curl.Stdin, curl.Stdout, curl.Stderr = cmd.InOrStdin(), cmd.OutOrStdout(), cmd.ErrOrStderr()
 			if key := to.adminKey(); key != "" && e.network == "tcp" {
 				if err := giveKey(curl, key); err != nil {
@@ -155,17 +159,30 @@ func curlCommand(to *adminFlags) *cobra.Command {
 	}
 }
 
-// curlArgs are those that lead a call of an API through the admin endpoint.
-func (e endpoint) curlArgs(id, url string) []string {
+// curlArgs are those that lead a call of an API through the admin endpoint. A
+// URL with dot segments is refused: it would lead out of the proxy, into the
+// management API.
+func (e endpoint) curlArgs(id, url string) ([]string, error) {
 	_, rest, found := strings.Cut(url, "://")
 	if !found {
 		rest = url
 	}
-	args := []string{e.origin + adminPrefix + defaultPrefix + strings.TrimPrefix(accountURL(id), "/v1/account") + "/" + rest}
+	led := adminPrefix + defaultPrefix + strings.TrimPrefix(accountURL(id), "/v1/account") + "/" + rest
+	path, _, _ := strings.Cut(led, "?")
+	for segment := range strings.SplitSeq(path, "/") {
+		if segment == "." || segment == ".." {
+			return nil, fmt.Errorf("%s: a dot segment (. or ..) is in its path: write the path that it leads to", url)
+		}
+	}
+	args := []string{
+		e.origin + led,
+		"--path-as-is", "--globoff", // what is called is for the proxy to judge
+		"--noproxy", "*", // a forward proxy of the environment would get the key
+	}
 	if e.network == "unix" {
 		args = append(args, "--unix-socket", e.address)
 	}
-	return args
+	return args, nil
 }
 
 // giveKey hands the key to curl on a pipe: arguments can be read by every

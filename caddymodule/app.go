@@ -14,6 +14,7 @@ import (
 
 	"github.com/bellhop-proxy/bellhop/internal/broker"
 	"github.com/bellhop-proxy/bellhop/internal/policy"
+	"github.com/bellhop-proxy/bellhop/internal/problem"
 	"github.com/bellhop-proxy/bellhop/internal/provider"
 	"github.com/bellhop-proxy/bellhop/internal/store/badger"
 )
@@ -51,6 +52,7 @@ type appRuntime struct {
 // used is what the app has come by after it was provisioned.
 type used struct {
 	mu      sync.Mutex
+	over    bool     // the configuration was cleaned up
 	store   string   // the pooled store's key, once it is ours
 	proxies []*proxy // those of the sites, for the admin endpoint
 }
@@ -153,8 +155,14 @@ func (a *App) acquire() (*service, error) {
 		return nil, err
 	}
 	a.run.used.mu.Lock()
+	defer a.run.used.mu.Unlock()
+	if a.run.used.over {
+		// A request that outlived its configuration: nobody would give the
+		// store back.
+		release(key)
+		return nil, problem.New(problem.StoreUnavailable, "Bellhop is shutting down")
+	}
 	a.run.used.store = key
-	a.run.used.mu.Unlock()
 	return &service{
 		kept:   k,
 		broker: broker.New(k.shared, a.run.brokered, a.run.settings, observer{a}, a.run.ctx.Slogger()),
@@ -196,6 +204,7 @@ func (a *App) Cleanup() error {
 	}
 	a.run.used.mu.Lock()
 	defer a.run.used.mu.Unlock()
+	a.run.used.over = true
 	if a.run.used.store != "" {
 		release(a.run.used.store)
 		a.run.used.store = ""

@@ -11,6 +11,7 @@ import (
 	"strings"
 
 	"github.com/bellhop-proxy/bellhop/internal/policy"
+	"github.com/bellhop-proxy/bellhop/internal/provider"
 )
 
 // The judges of this file get values without placeholders: as they were
@@ -42,7 +43,7 @@ func parseHTTPURL(value string) (*url.URL, error) {
 		return nil, err
 	case u.Fragment != "":
 		return nil, fmt.Errorf("%q has a fragment: leave out what follows the #", value)
-	case u.Scheme == "http" && !isLoopback(u.Hostname()):
+	case u.Scheme == "http" && !provider.IsLoopback(u.Hostname()):
 		return nil, fmt.Errorf("%q is plain http to another machine: use https, http is for loopback addresses", value)
 	}
 	return u, nil
@@ -104,16 +105,6 @@ func checkReturnTo(value string) error {
 func checkWebhookURL(value string) error {
 	_, err := parseAbsoluteURL(value)
 	return err
-}
-
-// isLoopback reports whether a host name or address is this machine's own by
-// definition (RFC 6761 section 6.3).
-func isLoopback(host string) bool {
-	if addr, err := netip.ParseAddr(host); err == nil {
-		return addr.Unmap().IsLoopback()
-	}
-	host = strings.ToLower(strings.TrimSuffix(host, "."))
-	return host == "localhost" || strings.HasSuffix(host, ".localhost")
 }
 
 // checkHash judges a key's hash.

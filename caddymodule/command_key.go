@@ -116,7 +116,7 @@ func keyNewCommand() *cobra.Command {
 			if asJSON, _ := cmd.Flags().GetBool("json"); asJSON {
 				return printJSON(out, map[string]any{"token": plain, "name": key.Name, "hash": policy.FormatHash(key.Hash)})
 			}
-			_, err = fmt.Fprintf(out, "%s\n\n%s", plain, body.caddyfile(policy.FormatHash(key.Hash)))
+			_, err = fmt.Fprintf(out, "%s\n\n%s", plain, body.caddyfile(key))
 			return err
 		},
 	}
@@ -125,13 +125,13 @@ func keyNewCommand() *cobra.Command {
 }
 
 // caddyfile is the block that declares the key.
-func (k *keyRequest) caddyfile(hash string) string {
+func (k *keyRequest) caddyfile(made *policy.Key) string {
 	var b strings.Builder
 	line := func(name string, values ...string) {
 		fmt.Fprintf(&b, "\t%s\n", strings.Join(append([]string{name}, values...), " "))
 	}
 	fmt.Fprintf(&b, "key %s {\n", k.Name)
-	line("hash", hash)
+	line("hash", policy.FormatHash(made.Hash))
 	for _, account := range k.Accounts {
 		line("account", quoteToken(account))
 	}
@@ -140,7 +140,11 @@ func (k *keyRequest) caddyfile(hash string) string {
 			line(name)
 		}
 	}
-	if !k.Expires.IsZero() {
+	switch {
+	case k.Expires.after > 0:
+		// In a configuration a duration begins anew with each load.
+		line("expires", made.Expires.UTC().Format(time.RFC3339))
+	case !k.Expires.IsZero():
 		line("expires", k.Expires.String())
 	}
 	for _, cidr := range k.CIDRs {

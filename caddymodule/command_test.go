@@ -8,6 +8,7 @@ import (
 	"errors"
 	"io"
 	"net/http"
+	"net/url"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -221,6 +222,14 @@ func TestNewKeyIsMadeOfflineAndItsLinesAreACaddyfile(t *testing.T) {
 	if diff := cmp.Diff(want, adaptedConfig.Apps.Bellhop.Keys); diff != "" {
 		t.Errorf("%s\n%s", diff, block)
 	}
+	t.Run("a duration ends when it ends, however often the lines are loaded", func(t *testing.T) {
+		out := c.must("key", "new", "--expires", "30d")
+		_, ends, found := strings.Cut(out, "\texpires ")
+		ends, _, _ = strings.Cut(ends, "\n")
+		if at, err := time.Parse(time.RFC3339, ends); !found || err != nil || time.Until(at) > 30*24*time.Hour || time.Until(at) < 29*24*time.Hour {
+			t.Errorf("%q: %v", out, err)
+		}
+	})
 	t.Run("JSON", func(t *testing.T) {
 		var made struct{ Token, Name, Hash string }
 		if err := json.Unmarshal([]byte(c.must("key", "new", "--json")), &made); err != nil || made.Hash != policy.FormatHash(policy.HashKey(made.Token)) {
@@ -272,6 +281,12 @@ func TestCurlCommandCallsTheAPI(t *testing.T) {
 	if !strings.Contains(out, "user@example.com") {
 		t.Errorf("%q", out)
 	}
+	for _, up := range []string{"/../../..", "/%2e%2e/%2e%2e/%2e%2e", "/.%2e/%2E./.."} {
+		leading := "https://gmail.googleapis.com" + up + "/v1/account/" + url.PathEscape("team/jörg") + "/oauth-token"
+		if out, err := c.run("curl", "team/jörg", leading, "--", "-sSL", "--fail-with-body"); err == nil || strings.Contains(out, "accessToken") {
+			t.Errorf("%s leads out of the proxy: %q, %v", up, out, err)
+		}
+	}
 	if out, err := c.run("curl", "team/jörg", "https://evil.example/", "--", "-sS", "--fail-with-body"); err == nil || !strings.Contains(out, "HostNotAllowed") {
 		t.Errorf("%q, %v", out, err)
 	}
@@ -290,6 +305,7 @@ func TestKeyForTCPIsInNoArgumentAndNoLog(t *testing.T) {
 		t.Errorf("without a key: %v", err)
 	}
 	t.Setenv(keyVariable, key.Reveal())
+	t.Setenv("http_proxy", "http://"+freeAddr(t)) // nobody's: no key goes there
 	c.must("account", "add", "alice", "--provider", "google", "--user", "user@example.com", "--refresh-token-file", "-")
 
 	// A curl that tells its arguments, and passes them on.

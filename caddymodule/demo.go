@@ -20,6 +20,7 @@ import (
 	"github.com/bellhop-proxy/bellhop/internal/broker"
 	"github.com/bellhop-proxy/bellhop/internal/fakeprovider"
 	"github.com/bellhop-proxy/bellhop/internal/policy"
+	"github.com/bellhop-proxy/bellhop/internal/provider"
 	"github.com/bellhop-proxy/bellhop/internal/secret"
 )
 
@@ -76,7 +77,7 @@ var demoAccounts = []struct{ id, provider, user, scope string }{
 
 func (d *demo) run(ctx context.Context, out io.Writer) (err error) {
 	host, port, err := net.SplitHostPort(d.listen)
-	if err != nil || !isLoopback(host) {
+	if err != nil || !provider.IsLoopback(host) {
 		return fmt.Errorf("--listen %s: must be a loopback address and a port, such as 127.0.0.1:8080", d.listen)
 	}
 	d.Listen, d.Port = host, port
@@ -85,8 +86,8 @@ func (d *demo) run(ctx context.Context, out io.Writer) (err error) {
 	}
 	defer func() { err = errors.Join(err, os.RemoveAll(d.Dir)) }()
 
-	provider := fakeprovider.New(fakeprovider.Options{})
-	listening, err := provider.Listen(fakeprovider.ListenOptions{})
+	fake := fakeprovider.New(fakeprovider.Options{})
+	listening, err := fake.Listen(fakeprovider.ListenOptions{})
 	if err != nil {
 		return err
 	}
@@ -97,7 +98,7 @@ func (d *demo) run(ctx context.Context, out io.Writer) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, caddy.Stop()) }()
-	if err := d.connect(ctx, provider); err != nil {
+	if err := d.connect(ctx, fake); err != nil {
 		return err
 	}
 	if err := d.print(out); err != nil {
@@ -184,7 +185,7 @@ func (d *demo) start() error {
 }
 
 // connect registers the demo's accounts and makes its key.
-func (d *demo) connect(ctx context.Context, provider *fakeprovider.Server) error {
+func (d *demo) connect(ctx context.Context, fake *fakeprovider.Server) error {
 	loaded, err := caddy.ActiveContext().App("bellhop")
 	if err != nil {
 		return err
@@ -195,10 +196,10 @@ func (d *demo) connect(ctx context.Context, provider *fakeprovider.Server) error
 	}
 	for _, a := range demoAccounts {
 		client := fakeprovider.Client{ID: "demo-" + a.provider, Secrets: []string{demoSecret}, Dialect: fakeprovider.Dialect(a.provider)}
-		if err := provider.RegisterClient(client); err != nil {
+		if err := fake.RegisterClient(client); err != nil {
 			return err
 		}
-		grant, err := provider.CreateGrant(fakeprovider.Grant{Client: client.ID, Email: a.user, Scope: a.scope})
+		grant, err := fake.CreateGrant(fakeprovider.Grant{Client: client.ID, Email: a.user, Scope: a.scope})
 		if err != nil {
 			return err
 		}

@@ -14,6 +14,7 @@ import (
 
 	"github.com/bellhop-proxy/bellhop/internal/policy"
 	"github.com/bellhop-proxy/bellhop/internal/problem"
+	"github.com/bellhop-proxy/bellhop/internal/target"
 )
 
 // maxManagementBody bounds what the management API reads.
@@ -90,7 +91,12 @@ func (a *App) admitAdmin(r *http.Request, c *call) error {
 // operate runs one operation.
 func (a *App) operate(w http.ResponseWriter, r *http.Request, methods map[string]operation) {
 	c := callOf(r.Context())
-	c.account = r.PathValue("account")
+	id := r.PathValue("account")
+	if target.MentionsKey(id) {
+		a.refuse(w, r, c, problem.New(problem.InvalidRequest, "account: "+errKeyForAccount.Error()), dialectEmailEngine)
+		return
+	}
+	c.account = id
 	run, ok := methods[r.Method]
 	if !ok {
 		allowed := make([]string, 0, len(methods))

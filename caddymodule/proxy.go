@@ -18,7 +18,9 @@ import (
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
+	"go.uber.org/zap"
 
+	"github.com/bellhop-proxy/bellhop/internal/account"
 	"github.com/bellhop-proxy/bellhop/internal/policy"
 	"github.com/bellhop-proxy/bellhop/internal/problem"
 	"github.com/bellhop-proxy/bellhop/internal/provider"
@@ -81,7 +83,7 @@ func newProxy(ctx caddy.Context, app *App, configured *Proxy) (*proxy, error) {
 	p := &proxy{
 		app:          app,
 		prefix:       strings.TrimSuffix(configured.Prefix, "/"),
-		defaultHosts: configured.DefaultHosts,
+		defaultHosts: make(map[string]string, len(configured.DefaultHosts)),
 		account:      configured.Account,
 		apiHost:      configured.APIHost,
 		upstreams:    make(map[string]address),
@@ -89,20 +91,14 @@ func newProxy(ctx caddy.Context, app *App, configured *Proxy) (*proxy, error) {
 	if configured.Prefix == "" {
 		p.prefix = defaultPrefix
 	}
-	if p.origin() && (p.account == "" || p.apiHost == "") {
-		return nil, errors.New("proxy /: the origin form needs `account` and `api_host`")
+	if err := p.checkOrigin(); err != nil {
+		return nil, fmt.Errorf("proxy /: %w", err)
 	}
 	if err := p.provisionUpstreams(configured.Upstreams); err != nil {
 		return nil, err
 	}
-	for name, host := range p.defaultHosts {
-		configured, ok := app.run.providers[name]
-		if !ok {
-			return nil, fmt.Errorf("proxy: default_host: there is no provider %s", name)
-		}
-		if err := configured.AllowsHost(host, "/"); err != nil {
-			return nil, fmt.Errorf("proxy: default_host %s: %w", name, err)
-		}
+	if err := p.provisionDefaultHosts(configured.DefaultHosts); err != nil {
+		return nil, err
 	}
 	base := &reverseproxy.HTTPTransport{}
 	if len(configured.TransportRaw) > 0 {
@@ -127,6 +123,52 @@ func newProxy(ctx caddy.Context, app *App, configured *Proxy) (*proxy, error) {
 	return p, nil
 }
 
+// checkOrigin judges what an origin form calls, as far as it is written out.
+func (p *proxy) checkOrigin() error {
+	if !p.origin() {
+		return nil
+	}
+	if p.account == "" || p.apiHost == "" {
+		return errors.New("the origin form needs `account` and `api_host`")
+	}
+	if p.account != accountOfKey && !hasPlaceholder(p.account) {
+		if err := account.CheckID(p.account); err != nil {
+			return fmt.Errorf("account: %w", err)
+		}
+	}
+	if !hasPlaceholder(p.apiHost) {
+		p.warnUnlisted("api_host", p.apiHost)
+	}
+	return nil
+}
+
+// warnUnlisted warns of a host that no provider's tokens may go to: what is
+// written for it has no effect.
+func (p *proxy) warnUnlisted(subdirective, host string) {
+	for _, configured := range p.app.run.providers {
+		if configured.AllowsHost(listedName(host), "/") == nil {
+			return
+		}
+	}
+	p.app.run.log.Warn("no provider lists this host: write `api_host` at its provider, or leave the line out",
+		zap.String("subdirective", subdirective), zap.String("host", host))
+}
+
+func (p *proxy) provisionDefaultHosts(hosts map[string]string) error {
+	for name, host := range hosts {
+		configured, ok := p.app.run.providers[name]
+		if !ok {
+			return fmt.Errorf("proxy: default_host: there is no provider %s", name)
+		}
+		host = listedName(host)
+		if err := configured.AllowsHost(host, "/"); err != nil {
+			return fmt.Errorf("proxy: default_host %s: %w", name, err)
+		}
+		p.defaultHosts[name] = host
+	}
+	return nil
+}
+
 func (p *proxy) provisionUpstreams(configured []*Upstream) error {
 	resolve := newResolver()
 	for _, u := range configured {
@@ -142,14 +184,27 @@ func (p *proxy) provisionUpstreams(configured []*Upstream) error {
 		if err != nil {
 			return fmt.Errorf("proxy: upstream %s: %w", host, err)
 		}
+		if err := checkHost(host); err != nil {
+			return fmt.Errorf("proxy: upstream: %w", err)
+		}
 		if strings.Trim(parsed.Path, "/") != "" || parsed.RawQuery != "" {
 			return fmt.Errorf("proxy: upstream %s: %q has more than scheme, address and port", host, written)
 		}
+		if _, twice := p.upstreams[listedName(host)]; twice {
+			return fmt.Errorf("proxy: upstream %s: is written twice; keep one", host)
+		}
+		p.warnUnlisted("upstream", host)
 		a := addressOf(parsed)
 		a.direct = true
-		p.upstreams[strings.ToLower(host)] = a
+		p.upstreams[listedName(host)] = a
 	}
 	return nil
+}
+
+// listedName is a configured host as calls have it: in lower case, without a
+// trailing dot and the port that needs no saying.
+func listedName(host string) string {
+	return strings.TrimSuffix(strings.TrimSuffix(strings.ToLower(host), ":443"), ".")
 }
 
 func addressOf(u *url.URL) address {
@@ -240,16 +295,16 @@ func (p *proxy) admit(r *http.Request, c *call, authenticate func(*http.Request)
 	if err != nil {
 		return nil, err
 	}
-	account, err := s.broker.Account(r.Context(), split.Account)
+	known, err := s.broker.Account(r.Context(), split.Account)
 	if err != nil {
 		return nil, err
 	}
-	c.provider = account.Provider
-	configured, ok := p.app.run.providers[account.Provider]
+	c.provider = known.Provider
+	configured, ok := p.app.run.providers[known.Provider]
 	if !ok {
-		return nil, problem.New(problem.ProviderMisconfigured, "The account's provider "+account.Provider+" is not in the configuration")
+		return nil, problem.New(problem.ProviderMisconfigured, "The account's provider "+known.Provider+" is not in the configuration")
 	}
-	request, err := split.Resolve(hosts{configured, p.defaultHosts[account.Provider]})
+	request, err := split.Resolve(hosts{configured, p.defaultHosts[known.Provider]})
 	c.host, c.path = request.Host, request.Path
 	if err != nil {
 		return nil, hostNotAllowed(err)
@@ -267,27 +322,37 @@ func (p *proxy) parse(r *http.Request, key *policy.Key) (target.Split, error) {
 	if !p.origin() {
 		return target.Parse(r, p.prefix)
 	}
-	account := p.account
-	if account == accountOfKey {
-		if key == nil {
-			return target.Split{}, policy.InvalidKey()
-		}
-		bound, ok := key.Account()
-		if !ok {
-			return target.Split{}, problem.New(problem.NotAllowed, "this site serves the one account that a key is bound to by name: the key "+key.Name+" is bound to none, or to several")
-		}
-		account = bound
-	}
 	replacer := r.Context().Value(caddy.ReplacerCtxKey).(*caddy.Replacer)
-	account, err := replacer.ReplaceOrErr(account, true, true)
-	if err != nil || account == "" {
-		return target.Split{}, problem.New(problem.InvalidRequest, "the account of this site is empty for this request")
+	id, err := p.originAccount(replacer, key)
+	if err != nil {
+		return target.Split{}, err
 	}
 	host, err := replacer.ReplaceOrErr(p.apiHost, true, true)
 	if err != nil || host == "" {
 		return target.Split{}, problem.New(problem.InvalidRequest, "the API host of this site is empty for this request")
 	}
-	return target.ParseOrigin(r, account, host)
+	return target.ParseOrigin(r, id, host)
+}
+
+// originAccount is the account of the origin form. Only what the configuration
+// holds is expanded: in a key's account, a placeholder would read the server's
+// environment and files.
+func (p *proxy) originAccount(replacer *caddy.Replacer, key *policy.Key) (string, error) {
+	if p.account != accountOfKey {
+		id, err := replacer.ReplaceOrErr(p.account, true, true)
+		if err != nil || id == "" {
+			return "", problem.New(problem.InvalidRequest, "the account of this site is empty for this request")
+		}
+		return id, nil
+	}
+	if key == nil {
+		return "", policy.InvalidKey()
+	}
+	id, ok := key.Account()
+	if !ok {
+		return "", problem.New(problem.NotAllowed, "this site serves the one account that a key is bound to by name: the key "+key.Name+" is bound to none, or to several")
+	}
+	return id, nil
 }
 
 // hosts are a provider's, with the site's default host.
@@ -329,11 +394,7 @@ func checkEarlyData(r *http.Request) error {
 	case http.MethodGet, http.MethodHead, http.MethodOptions:
 		return nil
 	}
-	return &problem.Problem{
-		Code:    "TooEarly",
-		Status:  http.StatusTooEarly,
-		Message: "the call came before the TLS handshake was complete: send it again",
-	}
+	return problem.New(problem.TooEarly, "the call came before the TLS handshake was complete: send it again")
 }
 
 // pass hands the call to Caddy's reverse proxy. It gets a request that holds

@@ -198,6 +198,7 @@ func TestAccountAndHostComeFromThePath(t *testing.T) {
 	for path, want := range map[string]struct{ host, target, grant string }{
 		"/proxy/alice/gmail.googleapis.com/echo/a?b=c":  {"gmail.googleapis.com", "/echo/a?b=c", s.grants["alice"]},
 		"/proxy/alice/GMAIL.googleapis.com./echo/a":     {"gmail.googleapis.com", "/echo/a", s.grants["alice"]},
+		"/proxy/alice/gmail.googleapis.com:443/echo/a":  {"gmail.googleapis.com", "/echo/a", s.grants["alice"]},
 		"/proxy/alice/echo/a":                           {"www.googleapis.com", "/echo/a", s.grants["alice"]},
 		"/proxy/carol/echo/v1.0/me":                     {"graph.microsoft.com", "/echo/v1.0/me", s.grants["carol"]},
 		"/proxy/carol/outlook.office.com/echo/api/v2.0": {"outlook.office.com", "/echo/api/v2.0", s.grants["carol"]},
@@ -235,14 +236,14 @@ func TestAccountAndHostComeFromThePath(t *testing.T) {
 
 func TestTheSiteSaysWhereTheProxyIs(t *testing.T) {
 	origin, placeholders, prefixed, off, handled := freeAddr(t), freeAddr(t), freeAddr(t), freeAddr(t), freeAddr(t)
-	upstreams := "upstream api.acme.example {{api}}\nupstream gmail.googleapis.com {{provider}}\n"
+	upstreams := "upstream Api.acme.example:443 {{api}}\nupstream gmail.googleapis.com {{provider}}\n"
 	site := func(addr, proxy string) string {
 		return "http://" + addr + " {\nbind 127.0.0.1\nbellhop {\n" + proxy + "\n}\nrespond \"not bellhop\" 404\n}\n"
 	}
 	s := startProxied(t, "http://{{addr}} {", strings.Join([]string{
 		site(origin, "proxy / {\naccount key\napi_host api.acme.example\n"+upstreams+"}"),
 		site(placeholders, "proxy / {\naccount {header.X-Account}\napi_host {header.X-Api}\n"+upstreams+"}"),
-		site(prefixed, "proxy /apis/of {\ndefault_host google gmail.googleapis.com\n"+upstreams+"}"),
+		site(prefixed, "proxy /apis/of {\ndefault_host google Gmail.googleapis.com:443\n"+upstreams+"}"),
 		site(off, "token_endpoint\nproxy off"),
 		"http://" + handled + " {\nbind 127.0.0.1\nbellhop\nhandle {\nrespond \"a handle\" 404\n}\n}\n",
 		"http://{{addr}} {",
@@ -265,6 +266,11 @@ func TestTheSiteSaysWhereTheProxyIs(t *testing.T) {
 		wantProblem(t, s.get("/x", s.key), problem.NotAllowed)
 		wantProblem(t, s.do(http.MethodGet, "/x", nil), problem.MissingKey)
 		wantProblem(t, s.get("/x", "bh_wrong"), problem.InvalidKey)
+	})
+	t.Run("a placeholder in a key's account is none", func(t *testing.T) {
+		t.Setenv("BELLHOP_TEST_SECRET", "bob")
+		key := s.addKey("braces", map[string]any{"accounts": []string{"{env.BELLHOP_TEST_SECRET}"}})
+		wantProblem(t, s.at(origin).get("/x", key), problem.AccountNotFound)
 	})
 	t.Run("origin form with placeholders", func(t *testing.T) {
 		s := s.at(placeholders)

@@ -22,6 +22,7 @@ import (
 
 	"github.com/bellhop-proxy/bellhop/internal/fakeprovider"
 	"github.com/bellhop-proxy/bellhop/internal/policy"
+	"github.com/bellhop-proxy/bellhop/internal/problem"
 	"github.com/bellhop-proxy/bellhop/internal/store/badger"
 )
 
@@ -448,4 +449,21 @@ func (b *bellhop) metric(name string) float64 {
 		}
 	}
 	return 0
+}
+
+func TestWhatOutlivesItsConfigurationOpensNoStore(t *testing.T) {
+	dir := t.TempDir()
+	a := new(App)
+	a.run.used = new(used)
+	a.run.store = storeOptions{dir: filepath.Join(dir, "store"), keyset: filepath.Join(dir, "keyset.json")}
+	a.run.open = sync.OnceValues(a.acquire)
+	if err := a.Cleanup(); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := a.run.open(); problem.From(err).Code != problem.StoreUnavailable {
+		t.Errorf("opening: %v", err)
+	}
+	if err := openStore(a.run.store.dir); err != nil {
+		t.Errorf("the store was left open: %v", err)
+	}
 }

@@ -3,6 +3,7 @@ package caddymodule
 import (
 	"errors"
 	"fmt"
+	"math"
 	"net/http"
 	"net/url"
 	"strconv"
@@ -14,6 +15,7 @@ import (
 	"github.com/bellhop-proxy/bellhop/internal/policy"
 	"github.com/bellhop-proxy/bellhop/internal/problem"
 	"github.com/bellhop-proxy/bellhop/internal/provider"
+	"github.com/bellhop-proxy/bellhop/internal/target"
 )
 
 const (
@@ -135,8 +137,7 @@ func pathAccount(segment string) (string, error) {
 	if err != nil {
 		return "", problem.New(problem.InvalidRequest, "Invalid input").Because(err)
 	}
-	err = account.CheckID(id)
-	if err == nil {
+	if err = checkAccount(id); err == nil {
 		return id, nil
 	}
 	message := `"account" cannot be: ` + err.Error()
@@ -144,6 +145,18 @@ func pathAccount(segment string) (string, error) {
 		message = fmt.Sprintf(`"account" length must be less than or equal to %d characters long`, account.MaxIDLength)
 	}
 	return "", problem.New(problem.InvalidRequest, "Invalid input").With("fields", []members{{{Name: "message", Value: message}, {Name: "key", Value: "account"}}})
+}
+
+// errKeyForAccount does not repeat what was sent.
+var errKeyForAccount = errors.New("it is an API key: send that in the X-Bellhop-Key header field")
+
+// checkAccount reports why a caller cannot mean an account by id. A key in the
+// wrong place would stand in the audit, which prints accounts.
+func checkAccount(id string) error {
+	if target.MentionsKey(id) {
+		return errKeyForAccount
+	}
+	return account.CheckID(id)
 }
 
 // answerToken hands out the token of c's account.
@@ -210,11 +223,11 @@ func tokenOptions(query string) (o broker.Options, audience string, err error) {
 		return o, "", problem.New(problem.InvalidRequest, "Invalid input").Because(err)
 	}
 	if v := values.Get("min_ttl"); v != "" {
-		seconds, err := strconv.ParseInt(v, 10, 32)
+		seconds, err := strconv.ParseInt(v, 10, 64)
 		if err != nil || seconds < 0 {
 			return o, "", problem.New(problem.InvalidRequest, "Invalid input").With("fields", []members{{{Name: "message", Value: `"min_ttl" must be a number of seconds`}, {Name: "key", Value: "min_ttl"}}})
 		}
-		o.MinTTL = time.Duration(seconds) * time.Second
+		o.MinTTL = time.Duration(min(seconds, math.MaxInt32)) * time.Second // more than any token has
 	}
 	if v := values.Get("force"); v != "" {
 		if o.Force, err = strconv.ParseBool(v); err != nil {

@@ -134,7 +134,25 @@ func (t *transport) send(r *http.Request, out *outbound, body io.ReadCloser) (*h
 		return nil, err
 	}
 	target.Incoming(response.Header)
+	if response.StatusCode != http.StatusSwitchingProtocols {
+		response.Body = &answerBody{response.Body, response}
+	}
 	return response, nil
+}
+
+// answerBody is an answer's body, behind which a trailer may come.
+type answerBody struct {
+	io.ReadCloser
+	response *http.Response
+}
+
+// Read implements [io.Reader].
+func (b *answerBody) Read(p []byte) (int, error) {
+	n, err := b.ReadCloser.Read(p)
+	if errors.Is(err, io.EOF) {
+		target.IncomingTrailer(b.response.Trailer)
+	}
+	return n, err
 }
 
 // drain reads what is left of a short answer, so that its connection can be

@@ -319,6 +319,8 @@ func TestTrailersPassBothWays(t *testing.T) {
 		s.api.record(r)
 		_, _ = io.WriteString(w, "body")
 		w.Header().Set("X-Digest", "of the answer")
+		w.Header().Set(http.TrailerPrefix+"Bellhop-Error", "NotAllowed") // not the API's to say
+		w.Header().Set(http.TrailerPrefix+"Set-Cookie", "a=b")
 	})
 	request, err := http.NewRequestWithContext(t.Context(), http.MethodPost, s.url+"/proxy/bob/x", chunked(strings.NewReader("text")))
 	if err != nil {
@@ -899,11 +901,18 @@ func TestLogsHoldNoSecret(t *testing.T) {
 		t, "admin unix/", "debug\nlog {\noutput file {{dir}}/log\nlevel DEBUG\n}\nadmin unix/",
 		"bind 127.0.0.1", "bind 127.0.0.1\nlog {\noutput file {{dir}}/access\n}",
 	)
+	handed := s.addKey("handed", map[string]any{"accounts": []string{"*"}, "token": true})
 	s.call(http.MethodGet, "/proxy/bob/plain", nil, "X-Plain", "seen")
 	s.do(http.MethodGet, "/proxy/bob/header", nil, "X-Bellhop-Key", s.key)
 	s.call(http.MethodGet, "/proxy/bob/stray", nil, "X-Custom", s.key)
 	s.call(http.MethodGet, "/proxy/bob/referer", nil, "Referer", "https://x.example/"+s.key)
 	s.call(http.MethodGet, "/proxy/bob/query?key="+s.key, nil)
+	for _, path := range []string{"/proxy/" + s.key + "/x", tokenPath(s.key)} {
+		wantProblem(t, s.get(path, handed), problem.InvalidRequest)
+	}
+	if r := s.adminReply(http.MethodPost, "/v1/account", map[string]any{"account": s.key}); r.status != http.StatusBadRequest {
+		t.Errorf("a key for an account: %d %s", r.status, r.body)
+	}
 	s.api.handle(func(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) })
 	s.call(http.MethodGet, "/proxy/bob/broken", nil)
 	s.api.handle(nil)

@@ -73,6 +73,11 @@ func (a *App) warn() {
 			log.Warnf("provider %s: endpoints and parameters of consent are checked but not used: this version does not serve consent", p.Name)
 		}
 	}
+	for _, k := range a.Keys {
+		if k.Connect {
+			log.Warnf("key %s: connect: has no effect: this version does not serve consent", k.Name)
+		}
+	}
 	if a.PublicURL != "" {
 		log.Warn("public_url: is checked but not used: this version does not serve consent")
 	}

@@ -18,8 +18,8 @@ const (
 	ProviderDown Meaning = "provider_down"
 	// Throttled: the provider asks to wait.
 	Throttled Meaning = "throttled"
-	// Unlisted: an OAuth error that no table knows. It ends nothing and asks
-	// nobody for consent.
+	// Unlisted: an OAuth error that no table knows, or one whose meaning is not
+	// certain. It ends nothing and asks nobody for consent.
 	Unlisted Meaning = "unlisted"
 )
 

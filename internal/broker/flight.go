@@ -88,6 +88,9 @@ func (b *Broker) refresh(p Provider, h *hold, g *account.Grant, n need) (*accoun
 	if err := b.mayRefresh(p, g, n); err != nil {
 		return g, nil, err
 	}
+	if f := b.client.refused(p.Name(), b.clock.Now()); f != nil {
+		return g, nil, b.problemOf(p.Name(), *f, b.clock.Now())
+	}
 	if err := b.keepable(g.ID); err != nil {
 		return g, nil, err
 	}
@@ -97,6 +100,10 @@ func (b *Broker) refresh(p Provider, h *hold, g *account.Grant, n need) (*accoun
 			return g, nil, closing()
 		}
 		return g, nil, b.failed(g, n, err)
+	}
+	if f := b.client.claim(p.Name(), b.clock.Now()); f != nil {
+		place.withdraw()
+		return g, nil, b.problemOf(p.Name(), *f, b.clock.Now())
 	}
 	intended, err := b.intend(p, g.ID, n)
 	if err != nil {

@@ -46,6 +46,35 @@ func TestAudiencesOfOneGrantNeverSpendOneRefreshTokenTwice(t *testing.T) {
 	})
 }
 
+// During a reload callers come through the old configuration's broker and the
+// new one's. However long a request takes, nobody else sends the refresh token
+// meanwhile.
+func TestBrokersOfTwoConfigurationsNeverSpendOneRefreshTokenTwice(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, account.RotationSingleUse)
+		w.register("alice")
+		w.provider.set(func(p *fakeProvider) { p.delay = DefaultTimeout - time.Second })
+		audiences := []string{"mail", "files"}
+		var wg sync.WaitGroup
+		for _, b := range []*Broker{w.Broker, w.reload(w.Shared)} {
+			for i := range 100 {
+				wg.Go(func() {
+					<-time.After(time.Duration(i) * 100 * time.Millisecond)
+					if _, err := b.Token(t.Context(), "alice", audiences[i%2], Options{}); err != nil {
+						t.Error(err)
+					}
+				})
+			}
+		}
+		wg.Wait()
+		w.requests(len(audiences))
+		if w.provider.most != 1 {
+			t.Errorf("%d requests of one grant were under way at once", w.provider.most)
+		}
+		w.noReplay()
+	})
+}
+
 func TestCallerThatLeavesCancelsNothing(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t, account.RotationSingleUse)
@@ -285,6 +314,35 @@ func TestPanickingProviderEndsNothingElse(t *testing.T) {
 		w.provider.set(func(p *fakeProvider) { p.fail = nil })
 		advance(2 * time.Second)
 		w.token("alice", "", Options{})
+	})
+}
+
+// stuck is an observer that does not come back.
+type stuck struct {
+	*watcher
+	release chan struct{}
+}
+
+func (s stuck) Happened(Event) { <-s.release }
+
+func TestSlowSubscriberDelaysNoToken(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, account.RotationSingleUse)
+		release := make(chan struct{})
+		defer close(release)
+		w.Broker = New(w.Shared, []Provider{w.provider}, testSettings, stuck{w.watcher, release}, w.log)
+		w.register("alice")
+		for range 3 {
+			began := time.Now()
+			w.token("alice", "", Options{})
+			if took := time.Since(began); took > 0 {
+				t.Errorf("the caller waited for %v", took)
+			}
+			advance(time.Hour)
+		}
+		if got := w.vault.stored(t, "alice").RefreshToken.Reveal(); got != "alice#4" {
+			t.Errorf("the stored refresh token is %s", got)
+		}
 	})
 }
 

@@ -123,6 +123,27 @@ func TestClockThatJumps(t *testing.T) {
 	}
 }
 
+// The provider counts from when it answered at the latest: what the request
+// took may be gone already.
+func TestLifeIsCountedFromBeforeTheRequest(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, account.RotationSingleUse)
+		w.register("alice")
+		w.provider.set(func(p *fakeProvider) { p.delay = 14 * time.Second })
+		asked := w.clock.Now()
+		got := w.token("alice", "", Options{})
+		if took := w.clock.Now().Sub(asked); took != 14*time.Second {
+			t.Fatalf("the request took %v", took)
+		}
+		if want := asked.Add(time.Hour); !got.Expires.Equal(want) {
+			t.Errorf("the token ends at %v, want %v", got.Expires, want)
+		}
+		if stored := w.vault.stored(t, "alice").Access[0]; !stored.Issued.Equal(asked) || !stored.Expires.Equal(got.Expires) {
+			t.Errorf("stored from %v to %v, want %v to %v", stored.Issued, stored.Expires, asked, got.Expires)
+		}
+	})
+}
+
 func TestTokensArePerAccountAudienceAndScopes(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t, account.RotationNone)

@@ -47,9 +47,6 @@ func (b *Broker) mayRefresh(p Provider, g *account.Grant, n need) error {
 		return problem.New(problem.ProviderMisconfigured, fmt.Sprintf(
 			"The account's grant was given to another client than the one that provider %s is now configured with; restore client_id, or connect the account anew", p.Name()))
 	}
-	if f := b.client.refused(p.Name(), now); f != nil {
-		return b.problemOf(p.Name(), *f, now)
-	}
 	for _, subject := range []string{account.WholeGrant, n.subject()} {
 		if f := g.Failed(subject); f != nil && (f.Retry.IsZero() || now.Before(f.Retry)) {
 			return b.problemOf(p.Name(), *f, now)
@@ -226,6 +223,23 @@ func (m *misconfigured) refused(provider string, now time.Time) *account.Failed 
 		return nil
 	}
 	return &f
+}
+
+// claim is refused, but for the first to ask once the time is over: what that
+// request learns, the others wait for.
+func (m *misconfigured) claim(provider string, now time.Time) *account.Failed {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	f, ok := m.clients[provider]
+	if !ok {
+		return nil
+	}
+	if now.Before(f.Retry) {
+		return &f
+	}
+	f.Retry = now.Add(clientAgain)
+	m.clients[provider] = f
+	return nil
 }
 
 // An account's token is renewed for an API that refuses it a few times in a

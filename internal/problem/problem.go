@@ -27,6 +27,7 @@ const (
 	MethodNotAllowed      Code = "MethodNotAllowed"
 	Conflict              Code = "Conflict"
 	TooLarge              Code = "TooLarge"
+	TooEarly              Code = "TooEarly"
 	RateLimited           Code = "RateLimited"
 	ProviderMisconfigured Code = "ProviderMisconfigured"
 	ProviderError         Code = "ProviderError"
@@ -52,6 +53,7 @@ var statuses = map[Code]int{
 	MethodNotAllowed:      http.StatusMethodNotAllowed,
 	Conflict:              http.StatusConflict,
 	TooLarge:              http.StatusRequestEntityTooLarge,
+	TooEarly:              http.StatusTooEarly,
 	RateLimited:           http.StatusTooManyRequests,
 	ProviderMisconfigured: http.StatusInternalServerError,
 	ProviderError:         http.StatusBadGateway,

@@ -156,7 +156,7 @@ func checkEndpoint(raw string) error {
 		return errors.New("must not contain a fragment")
 	case u.Scheme == "https":
 		return nil
-	case u.Scheme == "http" && isLoopback(u.Hostname()):
+	case u.Scheme == "http" && IsLoopback(u.Hostname()):
 		return nil
 	case u.Scheme == "http":
 		return fmt.Errorf("%q is plain http, which is accepted to loopback only", raw)
@@ -164,9 +164,9 @@ func checkEndpoint(raw string) error {
 	return fmt.Errorf("%q is not an https URL", raw)
 }
 
-// isLoopback reports whether host, without a port, is this machine by name or
+// IsLoopback reports whether host, without a port, is this machine by name or
 // address.
-func isLoopback(host string) bool {
+func IsLoopback(host string) bool {
 	if strings.EqualFold(host, "localhost") {
 		return true
 	}

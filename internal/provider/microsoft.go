@@ -188,7 +188,7 @@ func (m *microsoft) hostAudience(host string) (string, error) {
 		return resource, nil
 	case len(resources) == 1 && !strings.HasPrefix(resources[0], "https://"):
 		return resources[0], nil
-	case isLoopback(name):
+	case IsLoopback(name):
 		return resources[0], nil
 	}
 	return "", fmt.Errorf("%q: no scope of provider %s names it as its resource, so no token can be asked for it", host, m.cfg.Name)
@@ -245,19 +245,11 @@ func (m *microsoft) TokenEndpoint(subject string) string {
 	return endpoint
 }
 
-// MicrosoftSubject writes a Microsoft account's subject: the IDs of its tenant
-// and of the user in it, which together never change and are never given to
-// another (the claims "tid" and "oid").
-func MicrosoftSubject(tid, oid string) (string, error) {
-	if !guid.MatchString(tid) || !guid.MatchString(oid) {
-		return "", errors.New("tid and oid must both be GUIDs")
-	}
-	return strings.ToLower(tid + "/" + oid), nil
-}
-
 // tokenEndpoint is the configured authority's, with the subject's own tenant in
 // the place of the configured one: a guest of several tenants would otherwise
-// be renewed at home. A subject that is none yields no URL at all.
+// be renewed at home. A subject is the IDs of the tenant and of the user in it,
+// "<tid>/<oid>" as in the claims of those names; what is none yields no URL at
+// all.
 func (m *microsoft) tokenEndpoint(subject string) (string, error) {
 	if subject == "" {
 		return m.meta.TokenEndpoint, nil

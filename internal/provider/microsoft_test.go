@@ -53,18 +53,6 @@ func TestMicrosoftSubjectThatIsNoneReachesNoURL(t *testing.T) {
 	}
 }
 
-func TestMicrosoftSubject(t *testing.T) {
-	got, err := MicrosoftSubject("72F988BF-86F1-41AF-91AB-2D7CD011DB47", oid)
-	if err != nil || got != tid+"/"+oid {
-		t.Errorf("subject is %q, %v", got, err)
-	}
-	for _, ids := range [][2]string{{"", oid}, {tid, ""}, {"undefined", oid}, {tid, "x"}} {
-		if got, err := MicrosoftSubject(ids[0], ids[1]); err == nil {
-			t.Errorf("subject of %v is %q", ids, got)
-		}
-	}
-}
-
 func TestMicrosoftClouds(t *testing.T) {
 	for cloud, want := range map[string][3]string{
 		"":          {"https://login.microsoftonline.com/contoso.example/oauth2/v2.0/token", "graph.microsoft.com", "https://graph.microsoft.com"},

@@ -157,6 +157,7 @@ func withhold(f *account.Failure, resp *response, form url.Values, clientSecret 
 		form.Get("refresh_token"), form.Get("token"), form.Get("client_assertion"), clientSecret.Reveal(),
 		answered.text("access_token"), answered.text("refresh_token"), answered.text("id_token"),
 	}
+	f.Description = f.Description[:min(len(f.Description), searchedWords)]
 	for _, said := range []*string{&f.Code, &f.Suberror, &f.Description} {
 		if slices.ContainsFunc(secrets, func(s string) bool { return repeats(*said, s) }) {
 			*said = ""
@@ -167,6 +168,10 @@ func withhold(f *account.Failure, resp *response, form url.Values, clientSecret 
 	}
 	f.Description = shortened(f.Description)
 }
+
+// searchedWords is how much of a server's words is searched for secrets, in
+// bytes: far more than is kept, and no more than can be searched at once.
+const searchedWords = 8 << 10
 
 // unbroken matches what a token could be (RFC 6750 section 2.1).
 var unbroken = regexp.MustCompile(`[A-Za-z0-9._~+/-]{32,}`)

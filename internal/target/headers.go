@@ -83,12 +83,7 @@ func Outgoing(h http.Header, keepUserProject bool) {
 // Incoming takes out of an API's answer what must not reach a caller, and adds
 // what keeps it from being cached for others or run as a page.
 func Incoming(h http.Header) {
-	for name := range h {
-		var buf [fieldNameLength]byte
-		if incomingRemoved.has(fold(buf[:0], name)) {
-			delete(h, name)
-		}
-	}
+	IncomingTrailer(h)
 	// One allocation for all values; they are this answer's own, because
 	// whoever comes after may change them in place.
 	values := new([len(incomingAdded) + 2]string)
@@ -127,6 +122,17 @@ func setPrivate(h http.Header, slot []string) {
 		}
 	}
 	h["Cache-Control"] = slot
+}
+
+// IncomingTrailer removes from an API's trailer what [Incoming] removes from its
+// header.
+func IncomingTrailer(h http.Header) {
+	for name := range h {
+		var buf [fieldNameLength]byte
+		if incomingRemoved.has(fold(buf[:0], name)) {
+			delete(h, name)
+		}
+	}
 }
 
 // CheckHeader refuses a header that still contains a Bellhop key after

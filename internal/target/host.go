@@ -47,7 +47,7 @@ func cutHost(path string, hosts Hosts) (host, rest string, err error) {
 }
 
 // parseHost reads a host with or without a port and gives its canonical form:
-// lower case, no trailing dot.
+// lower case, no trailing dot, and no port 443, which is what none means.
 func parseHost(s string) (host string, kind hostKind) {
 	name, port, hasPort := s, "", false
 	if i := strings.LastIndexByte(s, ':'); i >= 0 && !strings.HasSuffix(s, "]") {
@@ -55,6 +55,7 @@ func parseHost(s string) (host string, kind hostKind) {
 		if !validPort(port[1:]) {
 			return "", notHost
 		}
+		port = strings.TrimSuffix(port, ":443")
 	}
 	if inner, ok := strings.CutPrefix(name, "["); ok {
 		addr, err := netip.ParseAddr(strings.TrimSuffix(inner, "]"))
@@ -67,10 +68,7 @@ func parseHost(s string) (host string, kind hostKind) {
 	if !validName(name) {
 		return "", notHost
 	}
-	host = strings.ToLower(name)
-	if hasPort {
-		host += port
-	}
+	host = strings.ToLower(name) + port
 	if hasHostForm(name) {
 		return host, isHost
 	}

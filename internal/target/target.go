@@ -19,8 +19,8 @@ type Request struct {
 	Method string
 	// Account is the account's ID, decoded.
 	Account string
-	// Host is the API's host in lower case, without a trailing dot, with the
-	// port that the caller gave. The provider lists it.
+	// Host is the API's host in lower case, without a trailing dot, with a port
+	// unless it is 443. The provider lists it.
 	Host string
 	// Path is the API's path, escaped as the caller escaped it. It begins with
 	// "/".
@@ -99,6 +99,9 @@ func Parse(r *http.Request, prefix string) (Split, error) {
 	if err := account.CheckID(id); err != nil {
 		return Split{}, invalid("the account in the path cannot be: " + err.Error()).Because(err)
 	}
+	if MentionsKey(id) {
+		return Split{}, keyInPath() // the audit prints accounts
+	}
 	if err := checkPath(rest); err != nil {
 		return Split{}, err
 	}
@@ -118,6 +121,9 @@ func ParseOrigin(r *http.Request, id, host string) (Split, error) {
 	}
 	if err := account.CheckID(id); err != nil {
 		return Split{}, invalid("the account of this site cannot be: " + err.Error()).Because(err)
+	}
+	if MentionsKey(id) {
+		return Split{}, invalid("the account of this site is a Bellhop key for this request: send the key in the X-Bellhop-Key header field")
 	}
 	canonical, kind := parseHost(host)
 	if kind == notHost {
@@ -178,7 +184,7 @@ func (s Split) Resolve(hosts Hosts) (Request, error) {
 	}
 	decoded := decodeFully(q.Path)
 	if MentionsKey(q.Path) || MentionsKey(decoded) {
-		return Request{}, invalid("a Bellhop key does not belong into the path: send it in the X-Bellhop-Key header field")
+		return Request{}, keyInPath()
 	}
 	if err := hosts.AllowsHost(q.Host, decoded); err != nil {
 		return Request{}, err
@@ -227,6 +233,10 @@ func checkMethod(method, host, decodedPath string, hosts Hosts) error {
 		return problem.New(problem.MethodNotAllowed, "the method "+method+" is for WebDAV, which "+host+" does not speak here")
 	}
 	return problem.New(problem.MethodNotAllowed, "the method is not passed on: use GET, HEAD, POST, PUT, PATCH, DELETE or OPTIONS, in capitals")
+}
+
+func keyInPath() *problem.Problem {
+	return invalid("a Bellhop key does not belong into the path: send it in the X-Bellhop-Key header field")
 }
 
 func invalid(message string) *problem.Problem {

@@ -82,6 +82,7 @@ func TestPathForm(t *testing.T) {
 		{"trailing slash", "/proxy/alice/gmail.googleapis.com/drive/v3/", "alice", "gmail.googleapis.com", "/drive/v3/", ""},
 		{"host in capitals", "/proxy/alice/GMail.GoogleAPIs.com/A", "alice", "gmail.googleapis.com", "/A", ""},
 		{"trailing dot", "/proxy/alice/gmail.googleapis.com./a", "alice", "gmail.googleapis.com", "/a", ""},
+		{"port that needs no saying", "/proxy/alice/gmail.googleapis.com:443/a", "alice", "gmail.googleapis.com", "/a", ""},
 		{"loopback with port", "/proxy/alice/127.0.0.1:8443/a", "alice", "127.0.0.1:8443", "/a", ""},
 		{"loopback without port", "/proxy/alice/127.0.0.1/a", "alice", "127.0.0.1", "/a", ""},
 		{"localhost with port", "/proxy/alice/localhost:9000/a", "alice", "localhost:9000", "/a", ""},
@@ -189,7 +190,7 @@ func TestUnlistedHostsAreRefused(t *testing.T) {
 	for _, target := range []string{
 		"/proxy/alice/evil.example/x",
 		"/proxy/alice/evil.example",
-		"/proxy/alice/gmail.googleapis.com:443/x",
+		"/proxy/alice/gmail.googleapis.com:8443/x",
 		"/proxy/alice/gmail.googleapis.com.evil.example/x",
 		"/proxy/alice/xn--gmil-6na.googleapis.com/x",
 		"/proxy/alice/169.254.169.254:80/x",
@@ -304,8 +305,8 @@ func TestBareQuestionMarkStays(t *testing.T) {
 
 func TestKeysInAPathAreRefused(t *testing.T) {
 	key := "bh_" + strings.Repeat("a", 43)
-	for _, path := range []string{key, "x/" + key + "/y", "x/b%68_" + key[3:], "x/b%2568_" + key[3:]} {
-		r, _ := receive(t, "GET", "/proxy/alice/"+path)
+	for _, path := range []string{"alice/" + key, "alice/x/" + key + "/y", "alice/x/b%68_" + key[3:], "alice/x/b%2568_" + key[3:], key + "/x", "team%2Fb%68_" + key[3:] + "/x"} {
+		r, _ := receive(t, "GET", "/proxy/"+path)
 		if _, err := resolve(r, google); problem.From(err).Code != problem.InvalidRequest || strings.Contains(err.Error(), key) {
 			t.Errorf("%s: %v", path, err)
 		}
