@@ -198,11 +198,13 @@ func (w *wire) commit(ex *exchange) {
 	ex.committed = time.Now()
 }
 
-// unanswered is called when the provider keeps an answer to itself.
+// unanswered is called when the provider keeps an answer to itself. A process
+// that is about to be killed may still learn of it, and save what it makes of
+// it.
 func (w *wire) unanswered(ex *exchange) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if !ex.committed.IsZero() && !w.down {
+	if !ex.committed.IsZero() {
 		w.lost(ex.account, fmt.Sprintf("the provider's answer to refresh token %d was never given", ex.presented))
 	}
 }
@@ -210,10 +212,12 @@ func (w *wire) unanswered(ex *exchange) {
 // abandoned is called when who sent the request has left. A living process
 // does that when its time for it is over, and never before.
 func (w *wire) abandoned(ex *exchange) {
-	w.unanswered(ex)
 	w.mu.Lock()
 	down := w.down
 	w.mu.Unlock()
+	if !down {
+		w.unanswered(ex)
+	}
 	if early := requestTimeout - time.Since(ex.arrived); !down && early > requestTimeout/10 {
 		w.wrong(ex.account, "a token request under way was given up %s before its time", early)
 	}
