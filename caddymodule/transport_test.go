@@ -186,7 +186,7 @@ func TestCompressedBodiesComeBackAsTheyAre(t *testing.T) {
 		if asked != "" {
 			header = []string{"Accept-Encoding", asked}
 		}
-		response := s.open(t.Context(), plain, http.MethodGet, "/proxy/bob/x", nil, header...) //nolint:bodyclose // open sees to it
+		response := s.open(t.Context(), plain, http.MethodGet, "/proxy/bob/x", nil, header...)
 		got, err := io.ReadAll(response.Body)
 		if err != nil || !bytes.Equal(got, compressed.Bytes()) || response.Header.Get("Content-Encoding") != "gzip" || response.ContentLength != int64(compressed.Len()) {
 			t.Errorf("%q: %q, %v, %v", asked, got, response.Header, err)
@@ -230,7 +230,7 @@ func TestLargeBodiesAreStreamed(t *testing.T) {
 			t.Errorf("%s: %d bytes arrived, announced as %d", name, e.BodyLength, e.ContentLength)
 		}
 	}
-	response := s.open(t.Context(), client, http.MethodGet, "/proxy/alice/bytes/"+strconv.Itoa(size), nil) //nolint:bodyclose // open sees to it
+	response := s.open(t.Context(), client, http.MethodGet, "/proxy/alice/bytes/"+strconv.Itoa(size), nil)
 	h := sha256.New()
 	if n, err := io.Copy(h, response.Body); err != nil || n != size || hex.EncodeToString(h.Sum(nil)) != want || response.ContentLength != size {
 		t.Errorf("%d bytes came back: %v", n, err)
@@ -375,7 +375,7 @@ func TestEventsAreFlushedAtOnce(t *testing.T) {
 			}
 		}
 	})
-	events := bufio.NewScanner(s.open(t.Context(), client, http.MethodGet, "/proxy/bob/x", nil).Body) //nolint:bodyclose // open sees to it
+	events := bufio.NewScanner(s.open(t.Context(), client, http.MethodGet, "/proxy/bob/x", nil).Body)
 	for n := range 3 {
 		if !events.Scan() || events.Text() != fmt.Sprintf("data: %d", n) || !events.Scan() {
 			t.Fatalf("event %d: %q, %v", n, events.Text(), events.Err())

@@ -968,6 +968,7 @@ func (m *lifeModel) served(s lifeState) bool {
 }
 
 func TestLifeOfAGrant(t *testing.T) {
+	t.Parallel()
 	for _, kind := range []account.RotationKind{account.RotationNone, account.RotationKeepsOld, account.RotationSingleUse, account.RotationGrace} {
 		t.Run(string(kind), func(t *testing.T) {
 			t.Parallel()
