@@ -78,7 +78,10 @@ func (l *lane) checkAim(k killing, step point) {
 // judgeAccount decides whether the account may be lost.
 func (l *lane) judgeAccount(k killing, h held, g fakeprovider.GrantState, step point) {
 	last := k.last[g.ID]
-	unsaved := h.Intent != nil && !last.committed.IsZero() && !last.arrived.Before(h.Intent.Since)
+	// The provider may act on a request that its sender no longer waits for, so
+	// that the wire does not see it commit.
+	underWay := h.Intent != nil && !last.arrived.IsZero() && !last.arrived.Before(h.Intent.Since)
+	unsaved := underWay && !last.committed.IsZero()
 	if last.access != "" && l.wasServed(last.access) && unsaved {
 		l.wrong(g.ID, "a caller was given a token whose renewal was not saved")
 	}
@@ -91,10 +94,11 @@ func (l *lane) judgeAccount(k killing, h held, g fakeprovider.GrantState, step p
 	case stored == 0:
 		l.wrong(g.ID, "the store holds a refresh token that was never issued")
 	case l.run.rotation.Policy == fakeprovider.NoRotation || !behind:
-	case unsaved:
+	case underWay:
 		l.mayBeLost(g.ID, fmt.Sprintf("kill %d landed in %q: the answer to refresh token %d was under way", k.number, step, last.presented))
 	case l.cause(g.ID) == "" && l.run.rotation.Policy == fakeprovider.SingleUse:
-		l.wrong(g.ID, "the store holds refresh token %d, the provider's newest is %d, and no answer was under way", stored, g.RefreshTokenNumber)
+		l.wrong(g.ID, "the store holds refresh token %d, the provider's newest is %d, and no answer was under way (kill at %v; intent %+v; last request with token %d: arrived %v, committed %v, answered %v, posthumous %v)",
+			stored, g.RefreshTokenNumber, k.at, h.Intent, last.presented, last.arrived, last.committed, last.answered, last.posthumous)
 	}
 }
 
