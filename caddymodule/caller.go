@@ -50,6 +50,38 @@ func clientAddr(r *http.Request) netip.Addr {
 	return ip.Unmap().WithZone("")
 }
 
+// reachedAt is the scheme and host that the caller used: behind trusted proxies
+// those that they name.
+func reachedAt(r *http.Request) (scheme, host string) {
+	scheme, host = "http", r.Host
+	if r.TLS != nil {
+		scheme = "https"
+	}
+	if trusted, _ := caddyhttp.GetVar(r.Context(), caddyhttp.TrustedProxyVarKey).(bool); !trusted {
+		return scheme, host
+	}
+	if s := lastOf(r.Header, "X-Forwarded-Proto"); s == "http" || s == "https" {
+		scheme = s
+	}
+	if h := lastOf(r.Header, "X-Forwarded-Host"); h != "" && strings.Trim(strings.ToLower(h), hostCharacters) == "" {
+		host = h
+	}
+	return scheme, host
+}
+
+// hostCharacters are those of names, addresses and ports.
+const hostCharacters = "abcdefghijklmnopqrstuvwxyz0123456789-_.:[]"
+
+// lastOf is the last element of a list field, which the nearest proxy wrote.
+func lastOf(h http.Header, name string) string {
+	values := h[name]
+	if len(values) == 0 {
+		return ""
+	}
+	last := values[len(values)-1]
+	return strings.ToLower(strings.TrimSpace(last[strings.LastIndexByte(last, ',')+1:]))
+}
+
 // keepOutOfLogs has Caddy write no access log of a request that carries a
 // secret where Caddy does not hide it: in the URL, or in a header field other
 // than Authorization and Cookie. The audit has its line.

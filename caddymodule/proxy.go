@@ -319,19 +319,20 @@ func (p *proxy) admit(r *http.Request, c *call, authenticate func(*http.Request)
 
 // parse reads what is called. The origin form's account may be the key's own.
 func (p *proxy) parse(r *http.Request, key *policy.Key) (target.Split, error) {
+	scheme, host := reachedAt(r)
 	if !p.origin() {
-		return target.Parse(r, p.prefix)
+		return target.Parse(r, scheme, host, p.prefix)
 	}
 	replacer := r.Context().Value(caddy.ReplacerCtxKey).(*caddy.Replacer)
 	id, err := p.originAccount(replacer, key)
 	if err != nil {
 		return target.Split{}, err
 	}
-	host, err := replacer.ReplaceOrErr(p.apiHost, true, true)
-	if err != nil || host == "" {
+	apiHost, err := replacer.ReplaceOrErr(p.apiHost, true, true)
+	if err != nil || apiHost == "" {
 		return target.Split{}, problem.New(problem.InvalidRequest, "the API host of this site is empty for this request")
 	}
-	return target.ParseOrigin(r, id, host)
+	return target.ParseOrigin(r, scheme, host, id, apiHost)
 }
 
 // originAccount is the account of the origin form. Only what the configuration

@@ -228,7 +228,7 @@ func FuzzTarget(f *testing.F) {
 			}
 		}
 		again, _ := receive(t, "GET", sent.RequestURI())
-		s, err := ParseOrigin(again, q.Account, q.Host)
+		s, err := ParseOrigin(again, "http", "bellhop.internal", q.Account, q.Host)
 		if err != nil {
 			t.Fatalf("%q: what is sent is refused: %v", target, err)
 		}

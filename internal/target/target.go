@@ -32,6 +32,9 @@ type Request struct {
 	ForceQuery bool
 	// Base is where this caller reaches Bellhop.
 	Base Base
+
+	// Implied is set when the path named no host, and the default one is called.
+	Implied bool
 }
 
 // Base is the scheme, host and prefix that a caller used. URLs in answers lead
@@ -76,8 +79,9 @@ type Split struct {
 }
 
 // Parse reads the path form, <prefix>/<account>/<rest>. The prefix is compared
-// exactly and without decoding. The error is a [problem.Problem].
-func Parse(r *http.Request, prefix string) (Split, error) {
+// exactly and without decoding. The scheme and host are those that the caller
+// used. The error is a [problem.Problem].
+func Parse(r *http.Request, scheme, host, prefix string) (Split, error) {
 	raw, err := received(r)
 	if err != nil {
 		return Split{}, err
@@ -107,14 +111,15 @@ func Parse(r *http.Request, prefix string) (Split, error) {
 	}
 	s, err := split(r, raw, id)
 	s.rest = rest
+	s.request.Base.Scheme, s.request.Base.Host = scheme, host
 	s.request.Base.Prefix, s.request.Base.Account = prefix, segment
 	return s, err
 }
 
 // ParseOrigin reads the origin form, in which the account and the API's host
-// are configured and the whole path is the API's. The error is a
-// [problem.Problem].
-func ParseOrigin(r *http.Request, id, host string) (Split, error) {
+// are configured and the whole path is the API's. The scheme and host are those
+// that the caller used. The error is a [problem.Problem].
+func ParseOrigin(r *http.Request, scheme, host, id, apiHost string) (Split, error) {
 	raw, err := received(r)
 	if err != nil {
 		return Split{}, err
@@ -125,7 +130,7 @@ func ParseOrigin(r *http.Request, id, host string) (Split, error) {
 	if MentionsKey(id) {
 		return Split{}, invalid("the account of this site is a Bellhop key for this request: send the key in the X-Bellhop-Key header field")
 	}
-	canonical, kind := parseHost(host)
+	canonical, kind := parseHost(apiHost)
 	if kind == notHost {
 		return Split{}, invalid("the API host of this site is not a host name: write it as gmail.googleapis.com, with a port or without")
 	}
@@ -134,6 +139,7 @@ func ParseOrigin(r *http.Request, id, host string) (Split, error) {
 	}
 	s, err := split(r, raw, id)
 	s.rest, s.fixed = raw.path, true
+	s.request.Base = Base{Scheme: scheme, Host: host}
 	s.request.Host = canonical
 	return s, err
 }
@@ -144,10 +150,6 @@ func split(r *http.Request, raw rawTarget, id string) (Split, error) {
 	if err != nil {
 		return Split{}, err
 	}
-	scheme := "http"
-	if r.TLS != nil {
-		scheme = "https"
-	}
 	return Split{
 		Account: id,
 		request: Request{
@@ -155,7 +157,6 @@ func split(r *http.Request, raw rawTarget, id string) (Split, error) {
 			Account:    id,
 			RawQuery:   query,
 			ForceQuery: raw.query == "" && raw.question,
-			Base:       Base{Scheme: scheme, Host: r.Host},
 		},
 	}, nil
 }
@@ -174,7 +175,7 @@ func (s Split) Resolve(hosts Hosts) (Request, error) {
 		}
 	}
 	if q.Host == "" {
-		q.Host = hosts.DefaultHost()
+		q.Host, q.Implied = hosts.DefaultHost(), true
 	}
 	if q.Host == "" {
 		return Request{}, invalid("the provider of this account has no default host: write the API's host behind the account")
@@ -182,15 +183,8 @@ func (s Split) Resolve(hosts Hosts) (Request, error) {
 	if q.Path == "" {
 		q.Path = "/" // RFC 9110 section 4.2.3
 	}
-	decoded := decodeFully(q.Path)
-	if MentionsKey(q.Path) || MentionsKey(decoded) {
-		return Request{}, keyInPath()
-	}
-	if err := hosts.AllowsHost(q.Host, decoded); err != nil {
-		return Request{}, err
-	}
-	if err := checkMethod(q.Method, q.Host, decoded, hosts); err != nil {
-		return Request{}, err
+	if err := q.check(hosts); err != nil {
+		return Request{}, err // its path may be a secret
 	}
 	return q, nil
 }

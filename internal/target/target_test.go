@@ -1,7 +1,6 @@
 package target
 
 import (
-	"crypto/tls"
 	"errors"
 	"net/http"
 	"net/http/httptest"
@@ -58,7 +57,7 @@ func receive(t testing.TB, method, target string) (*http.Request, bool) {
 
 // resolve does all of it for the path form below /proxy.
 func resolve(r *http.Request, hosts Hosts) (Request, error) {
-	s, err := Parse(r, "/proxy")
+	s, err := Parse(r, "http", "bellhop.internal:8443", "/proxy")
 	if err != nil {
 		return Request{}, err
 	}
@@ -119,7 +118,8 @@ func TestPathForm(t *testing.T) {
 			segment, _, _ = strings.Cut(segment, "?")
 			want := Request{
 				Method: "GET", Account: c.account, Host: c.host, Path: c.path, RawQuery: c.query,
-				Base: Base{Scheme: "http", Host: "bellhop.internal:8443", Prefix: "/proxy", Account: segment},
+				Base:    Base{Scheme: "http", Host: "bellhop.internal:8443", Prefix: "/proxy", Account: segment},
+				Implied: !strings.Contains(strings.ToLower(c.target), c.host),
 			}
 			if diff := cmp.Diff(want, got); diff != "" {
 				t.Error(diff)
@@ -147,7 +147,7 @@ func TestOriginForm(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			r, _ := receive(t, "GET", c.target)
-			s, err := ParseOrigin(r, "alice", c.host)
+			s, err := ParseOrigin(r, "http", "bellhop.internal:8443", "alice", c.host)
 			var got Request
 			if err == nil {
 				got, err = s.Resolve(google)
@@ -167,7 +167,7 @@ func TestOriginForm(t *testing.T) {
 		})
 	}
 	r, _ := receive(t, "GET", "/x")
-	if _, err := ParseOrigin(r, "", "www.googleapis.com"); problem.From(err).Code != problem.InvalidRequest {
+	if _, err := ParseOrigin(r, "http", "bellhop.internal", "", "www.googleapis.com"); problem.From(err).Code != problem.InvalidRequest {
 		t.Errorf("an empty account: %v", err)
 	}
 }
@@ -175,12 +175,12 @@ func TestOriginForm(t *testing.T) {
 func TestPrefixIsComparedExactly(t *testing.T) {
 	for _, target := range []string{"/Proxy/alice/x", "/%70roxy/alice/x", "/proxyalice/x", "/proxy", "/proxy/", "/x/proxy/alice", "/"} {
 		r, _ := receive(t, "GET", target)
-		if got, err := Parse(r, "/proxy"); problem.From(err).Code != problem.InvalidRequest {
+		if got, err := Parse(r, "http", "bellhop.internal", "/proxy"); problem.From(err).Code != problem.InvalidRequest {
 			t.Errorf("%s: got %+v, %v", target, got, err)
 		}
 	}
 	r, _ := receive(t, "GET", "/a/b/alice/v1")
-	s, err := Parse(r, "/a/b/")
+	s, err := Parse(r, "http", "bellhop.internal", "/a/b/")
 	if err != nil || s.Account != "alice" {
 		t.Errorf("got %+v, %v", s, err)
 	}
@@ -265,8 +265,11 @@ func TestMethods(t *testing.T) {
 
 func TestBaseIsWhatTheCallerUsed(t *testing.T) {
 	r, _ := receive(t, "GET", "/proxy/team%2falice/x")
-	r.TLS, r.Host = &tls.ConnectionState{}, "Bellhop.Example"
-	got, err := resolve(r, google)
+	s, err := Parse(r, "https", "Bellhop.Example", "/proxy")
+	if err != nil {
+		t.Fatal(err)
+	}
+	got, err := s.Resolve(google)
 	if want := (Base{Scheme: "https", Host: "Bellhop.Example", Prefix: "/proxy", Account: "team%2falice"}); err != nil || got.Base != want {
 		t.Errorf("got %+v, %v", got.Base, err)
 	}
