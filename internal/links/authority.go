@@ -1,0 +1,81 @@
+package links
+
+import (
+	"net/netip"
+	"net/url"
+	"strings"
+	"time"
+
+	"github.com/bellhop-proxy/bellhop/internal/handle"
+	"github.com/bellhop-proxy/bellhop/internal/provider"
+)
+
+// HandleTarget reports whether a handle of this kind may lead to the URL: to a
+// host of the provider's for a session, to one of those that URLs with their
+// own authority are at, and of either for an upload. Further hosts are the
+// operator's, as [handle.Lists] reads them. Only a loopback address that they
+// name in full may be spoken to without TLS.
+func HandleTarget(kind handle.Kind, u *url.URL, p Provider, further []string) bool {
+	if u.Host == "" || u.User != nil || u.Opaque != "" {
+		return false
+	}
+	switch kind {
+	case handle.Session:
+		return isOwn(u, p)
+	case handle.Upload:
+		// Outlook's upload sessions are at its API's host, with a token of
+		// their own in the query.
+		return isListed(u, p, further) || isOwn(u, p)
+	case handle.Download, handle.Monitor:
+		return isListed(u, p, further)
+	}
+	return false
+}
+
+// isOwn reports whether the provider's tokens may be sent to the URL.
+func isOwn(u *url.URL, p Provider) bool {
+	host, path := canonicalHost(u), u.Path
+	if decoded, err := url.PathUnescape(path); err == nil {
+		path = decoded // as paths of calls are, twice
+	}
+	return u.Scheme == p.Scheme(host) && p.AllowsHost(host, path) == nil
+}
+
+// isListed reports whether URLs with their own authority are at the URL's host.
+func isListed(u *url.URL, p Provider, further []string) bool {
+	switch u.Scheme {
+	case "https":
+		return p.Type() == provider.TypeMicrosoft && handle.Lists(handle.Microsoft, u.Host) || handle.Lists(further, u.Host)
+	case "http":
+		return isLoopback(u.Hostname()) && handle.Lists(further, u.Host)
+	}
+	return false
+}
+
+// isLoopback takes addresses and "localhost".
+func isLoopback(name string) bool {
+	addr, err := netip.ParseAddr(name)
+	return err == nil && addr.IsLoopback() || strings.EqualFold(name, "localhost")
+}
+
+// canonicalHost is the URL's host as [target.Request] has hosts.
+func canonicalHost(u *url.URL) string {
+	return strings.TrimSuffix(strings.ToLower(u.Host), ":443")
+}
+
+// sealed makes a handle of a URL. Where that fails, nothing stands for the URL:
+// it is a credential, and not to be handed out.
+func (c *Call) sealed(kind handle.Kind, raw string, expires time.Time) (string, bool) {
+	if !plain(raw) {
+		return "", false
+	}
+	u, err := url.Parse(raw)
+	if err != nil || !HandleTarget(kind, u, c.Provider, c.Handles) {
+		return "", false
+	}
+	link, err := c.Seal(kind, raw, expires)
+	if err != nil {
+		return "", true
+	}
+	return link, true
+}
