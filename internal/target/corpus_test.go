@@ -5,11 +5,13 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"maps"
 	"net"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -175,6 +177,82 @@ func TestRequestsWhoseReadingsDifferAreRefused(t *testing.T) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
+}
+
+func TestLengthsThatCanBeReadInTwoWaysAreRefused(t *testing.T) {
+	for name, c := range map[string]struct {
+		values  []string
+		read    int64
+		refused bool
+	}{
+		"none":            {nil, -1, false},
+		"one":             {[]string{"4"}, 4, false},
+		"leading zero":    {[]string{"04"}, 4, false},
+		"zero":            {[]string{"0"}, 0, false},
+		"two":             {[]string{"4", "5"}, 4, true},
+		"twice the same":  {[]string{"4", "4"}, 4, true},
+		"no number":       {[]string{"4x"}, 0, true},
+		"empty":           {[]string{""}, 0, true},
+		"list":            {[]string{"4,4"}, 0, true},
+		"another":         {[]string{"4"}, 5, true},
+		"beside a coding": {[]string{"4"}, -1, true},
+	} {
+		r, _ := receive(t, "POST", "/proxy/alice/x")
+		r.Header, r.ContentLength = http.Header{"Content-Length": c.values}, c.read
+		if _, err := resolve(r, google); (err != nil) != c.refused || c.refused && problem.From(err).Code != problem.InvalidRequest {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
+// FuzzOutgoing looks for a field that stays though some server would read its
+// name as one that is removed.
+func FuzzOutgoing(f *testing.F) {
+	for _, name := range []string{
+		"Authorization", "authorization_", "X_Forwarded.For", "Proxy", "CF-", "X-Goog-User-Project", "X-HTTP-Method-Override-", "Accept", "-", "", "Cookie\u212a", "x-bellhop",
+	} {
+		f.Add(name, "value")
+	}
+	f.Fuzz(func(t *testing.T, name, value string) {
+		removed := false
+		for _, reading := range readings(name) {
+			removed = removed || readsAsRemoved(reading)
+		}
+		h := http.Header{name: {value}, "Accept-Language": {"en"}}
+		Outgoing(h, false)
+		if _, stays := h[name]; stays == removed && name != "Accept-Language" {
+			t.Fatalf("%q: stays: %v, read as one that is removed: %v", name, stays, removed)
+		}
+		once := h.Clone()
+		Outgoing(h, false)
+		if !maps.EqualFunc(once, h, slices.Equal) || h.Get("Accept-Language") == "" {
+			t.Fatalf("%q: %v became %v", name, once, h)
+		}
+	})
+}
+
+// readings are what servers make of a field's name: CGI and what follows it
+// know no case, no hyphens, underscores and dots apart, and some trim.
+func readings(name string) []string {
+	lower := strings.Map(func(c rune) rune {
+		if 'A' <= c && c <= 'Z' {
+			return c + 'a' - 'A'
+		}
+		return c
+	}, name)
+	folded := strings.NewReplacer("_", "-", ".", "-").Replace(lower)
+	return []string{lower, folded, strings.TrimRight(folded, "-")}
+}
+
+func readsAsRemoved(name string) bool {
+	for prefix := range strings.FieldsSeq("x-bellhop proxy cf") {
+		if name == prefix || strings.HasPrefix(name, prefix+"-") {
+			return true
+		}
+	}
+	return strings.HasPrefix(name, "x-forwarded") || slices.Contains(strings.Fields(`
+		authorization x-goog-api-key x-goog-user-project cookie origin referer forwarded x-real-ip via traceparent tracestate baggage
+		x-http-method-override x-http-method x-method-override`), name)
 }
 
 func FuzzTarget(f *testing.F) {

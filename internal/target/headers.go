@@ -10,8 +10,8 @@ import (
 
 // outgoingRemoved are the header fields that never reach an API, in lower case.
 // A name that ends in "*" stands for all that begin like it. A field whose name
-// has underscores for hyphens is the same field to many servers, and is removed
-// too.
+// has underscores or dots for hyphens is the same field to many servers, and is
+// removed too.
 var outgoingRemoved = newFieldSet(
 	// The caller's credentials; the account's token takes their place.
 	"authorization",
@@ -214,7 +214,7 @@ func (s *fieldSet) has(folded []byte) bool {
 		return true
 	}
 	for _, prefix := range s.prefixes {
-		if len(folded) >= len(prefix) && string(folded[:len(prefix)]) == prefix {
+		if len(folded) >= len(prefix) && string(folded[:len(prefix)]) == prefix || string(folded) == strings.TrimSuffix(prefix, "-") {
 			return true
 		}
 	}
@@ -226,14 +226,14 @@ func (s *fieldSet) has(folded []byte) bool {
 const fieldNameLength = 64
 
 // fold writes a field name as a [fieldSet] compares it: in lower case, with
-// hyphens for underscores and none at its end.
+// hyphens for underscores and dots and none at its end.
 func fold(buf []byte, name string) []byte {
 	for i := range min(len(name), fieldNameLength) {
 		c := name[i]
 		switch {
 		case 'A' <= c && c <= 'Z':
 			c += 'a' - 'A'
-		case c == '_':
+		case c == '_' || c == '.':
 			c = '-'
 		}
 		buf = append(buf, c)

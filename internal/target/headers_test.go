@@ -23,7 +23,7 @@ func TestOutgoingRemoves(t *testing.T) {
 		"X_Forwarded_For", "x_forwarded_host", "X-Forwarded_For", "authorization_", "Authorization_", "AUTHORIZATION", "authorization",
 		"Authorization-", "Proxy_Authorization", "X_Bellhop_Key", "X_Goog_Api_Key", "X_Goog_User_Project", "X_HTTP_Method_Override",
 		"X-HTTP-METHOD-OVERRIDE", "Cookie_", "cf_connecting_ip", "X_Real_IP", "Authorization" + strings.Repeat("_", 80),
-		"X-Forwarded-" + strings.Repeat("a", 80),
+		"X-Forwarded-" + strings.Repeat("a", 80), "X-Forwarded.For", "Authorization.", "X.Real.IP", "X-Bellhop-", "Proxy", "Proxy_",
 	} {
 		h := http.Header{name: {"value"}, "Accept": {"*/*"}}
 		Outgoing(h, false)

@@ -4,7 +4,6 @@ import (
 	"net/url"
 	"strings"
 
-	"github.com/bellhop-proxy/bellhop/internal/account"
 	"github.com/bellhop-proxy/bellhop/internal/problem"
 )
 
@@ -21,7 +20,8 @@ func (q *Request) Link(raw string, hosts Hosts, scheme func(host string) string)
 	}
 	path, _, _ := strings.Cut(rest, "?")
 	path, _, _ = strings.Cut(path, "#")
-	if hosts.AllowsHost(host, decodeFully(path)) != nil {
+	// With dot segments it would lead out of what stands before it here.
+	if checkPath(path) != nil || hosts.AllowsHost(host, decodeFully(path)) != nil {
 		return "", false
 	}
 	if q.Base.Account == "" {
@@ -77,7 +77,7 @@ func startsWithHost(path string) bool {
 // account and host of the batch. The error is a [problem.Problem], or what
 // [Hosts.AllowsHost] returned.
 func (q *Request) Part(method, raw, root string, hosts Hosts, scheme func(host string) string) (Request, error) {
-	rest, err := q.partTarget(raw, root, scheme)
+	rest, err := q.partTarget(raw, root, hosts, scheme)
 	if err != nil {
 		return Request{}, err
 	}
@@ -104,22 +104,21 @@ func (q *Request) Part(method, raw, root string, hosts Hosts, scheme func(host s
 }
 
 // partTarget gives a part's path and query in the API's terms.
-func (q *Request) partTarget(raw, root string, scheme func(host string) string) (string, error) {
-	if strings.ContainsAny(raw, "#") {
+func (q *Request) partTarget(raw, root string, hosts Hosts, scheme func(host string) string) (string, error) {
+	if strings.Contains(raw, "#") {
 		return "", invalid("the URL of a part of the batch has a fragment (#): leave it out")
 	}
-	foreign := invalid("the URL of a part of the batch leads to another host or account: send it by itself")
-	if !strings.HasPrefix(raw, "/") && strings.Contains(raw, "://") {
-		if rest, ok := strings.CutPrefix(raw, q.Base.Scheme+"://"+q.Base.Host); ok && strings.HasPrefix(rest, "/") {
-			rest, ok = q.ownPath(rest)
-			if !ok {
-				return "", foreign
-			}
-			return rest, nil
+	if before, _, ok := strings.Cut(raw, "://"); ok && !strings.ContainsAny(before, "/?") {
+		rest, ok := q.cutBase(raw)
+		if ok {
+			rest, ok = q.ownPath(rest, hosts)
+		} else {
+			var host string
+			host, rest, ok = q.cut(raw, scheme)
+			ok = ok && host == q.Host
 		}
-		host, rest, ok := q.cut(raw, scheme)
-		if !ok || host != q.Host {
-			return "", foreign
+		if !ok {
+			return "", invalid("the URL of a part of the batch leads to another host or account: send it by itself")
 		}
 		return rest, nil
 	}
@@ -127,37 +126,66 @@ func (q *Request) partTarget(raw, root string, scheme func(host string) string) 
 		raw = "/" + raw
 	}
 	if q.Base.Account != "" && strings.HasPrefix(raw, q.Base.Prefix+"/") {
-		if rest, ok := q.ownPath(raw); ok {
+		if rest, ok := q.ownPath(raw, hosts); ok {
 			return rest, nil
 		}
 	}
 	return root + raw, nil
 }
 
+// cutBase takes the scheme and host that this caller used off an absolute URL.
+func (q *Request) cutBase(raw string) (rest string, ok bool) {
+	u, err := url.Parse(raw)
+	if err != nil || u.User != nil || u.Scheme != q.Base.Scheme || !sameAuthority(u.Scheme, u.Host, q.Base.Host) {
+		return "", false
+	}
+	_, behind, _ := strings.Cut(raw, "//")
+	i := strings.IndexAny(behind, "/?")
+	if i < 0 {
+		return "/", true
+	}
+	if rest = behind[i:]; rest[0] != '/' {
+		rest = "/" + rest
+	}
+	return rest, true
+}
+
+// sameAuthority compares hosts with or without a port; the scheme's own needs no
+// saying (RFC 3986 section 6.2.3).
+func sameAuthority(scheme, a, b string) bool {
+	port := map[string]string{"http": ":80", "https": ":443"}[scheme]
+	return strings.EqualFold(strings.TrimSuffix(a, port), strings.TrimSuffix(b, port))
+}
+
 // ownPath takes our prefix, the account and the host off a path and query as
 // this caller sends them.
-func (q *Request) ownPath(target string) (rest string, ok bool) {
+func (q *Request) ownPath(target string, hosts Hosts) (rest string, ok bool) {
 	if q.Base.Account == "" {
 		return target, true
 	}
-	behind, ok := strings.CutPrefix(target, q.Base.Prefix+"/")
+	path, query, question := strings.Cut(target, "?")
+	behind, ok := strings.CutPrefix(path, q.Base.Prefix+"/")
 	if !ok {
 		return "", false
 	}
-	end := strings.IndexAny(behind, "/?")
-	if end < 0 {
+	segment, path := behind, ""
+	if i := strings.IndexByte(behind, '/'); i >= 0 {
+		segment, path = behind[:i], behind[i:]
+	}
+	if id, err := url.PathUnescape(segment); err != nil || id != q.Account {
 		return "", false
 	}
-	if id, err := url.PathUnescape(behind[:end]); err != nil || account.CheckID(id) != nil || id != q.Account {
+	host, path, err := cutHost(path, hosts)
+	if host == "" && q.Implied {
+		host = q.Host
+	} else if host == "" {
+		host = hosts.DefaultHost()
+	}
+	if err != nil || host != q.Host {
 		return "", false
 	}
-	behind = behind[end:]
-	path, query, question := strings.Cut(behind, "?")
-	segment, rest, _ := strings.Cut(strings.TrimPrefix(path, "/"), "/")
-	if host, kind := parseHost(segment); kind != notHost && host == q.Host {
-		path = "/" + rest
-	} else if startsWithHost(path) || !q.Implied {
-		return "", false
+	if path == "" {
+		path = "/"
 	}
 	if question {
 		path += "?" + query

@@ -3,6 +3,7 @@ package target
 import (
 	"fmt"
 	"net/http"
+	"strconv"
 	"strings"
 	"unicode"
 	"unicode/utf8"
@@ -45,7 +46,25 @@ func received(r *http.Request) (rawTarget, error) {
 	if r.URL.RawQuery != raw.query {
 		return rawTarget{}, invalid("the query can be read in two ways: percent-encode it")
 	}
-	return raw, nil
+	return raw, checkLength(r)
+}
+
+// checkLength refuses a length that is none, or not the one that Go has read:
+// of several, over HTTP/2, Go takes the first, and what is no number for 0.
+func checkLength(r *http.Request) error {
+	for i, value := range r.Header["Content-Length"] {
+		n, err := strconv.ParseInt(value, 10, 64)
+		if i > 0 || err != nil || n != r.ContentLength {
+			return invalid("the length of the request can be read in two ways (RFC 9110 section 8.6): send one Content-Length, a number")
+		}
+	}
+	return nil
+}
+
+// mustBeEscaped has the printable characters that a path cannot contain (RFC
+// 3986 section 3.3).
+var mustBeEscaped = [utf8.RuneSelf]bool{
+	'"': true, '#': true, '<': true, '>': true, '^': true, '`': true, '{': true, '|': true, '}': true,
 }
 
 // checkRaw refuses what is wrong in a path whatever its escapes mean.
@@ -56,7 +75,7 @@ func checkRaw(path string) error {
 			return invalid(fmt.Sprintf("the path contains the control character 0x%02x: leave it out", c))
 		case c == '\\':
 			return invalid("the path contains a backslash: separate segments with /")
-		case c == ' ' || c >= utf8.RuneSelf || strings.IndexByte("\"#<>^`{|}", c) >= 0:
+		case c == ' ' || c >= utf8.RuneSelf || mustBeEscaped[c]:
 			return invalid(fmt.Sprintf("the path contains the character %q, which must be percent-encoded (RFC 3986 section 3.3)", c))
 		}
 	}
