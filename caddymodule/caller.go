@@ -40,12 +40,12 @@ func clientAddr(r *http.Request) netip.Addr {
 	if address == "" {
 		address = r.RemoteAddr
 	}
-	if host, _, err := net.SplitHostPort(address); err == nil {
-		address = host
-	}
-	ip, err := netip.ParseAddr(address)
+	ip, err := netip.ParseAddr(address) // Caddy gives it without a port
 	if err != nil {
-		return netip.Addr{}
+		host, _, _ := net.SplitHostPort(address)
+		if ip, err = netip.ParseAddr(host); err != nil {
+			return netip.Addr{}
+		}
 	}
 	return ip.Unmap().WithZone("")
 }
@@ -110,7 +110,7 @@ func strayKey(h http.Header) bool {
 var secretParams = []string{"access_token", "oauth_token", "key", "code", "state"}
 
 func secretInURL(r *http.Request) bool {
-	if target.MentionsKey(r.RequestURI) {
+	if target.MentionsKey(r.RequestURI) || strings.Contains(r.RequestURI, target.HandlePath) {
 		return true
 	}
 	for parameter := range strings.SplitSeq(r.URL.RawQuery, "&") {

@@ -41,7 +41,13 @@ func dialectOf(host string) dialect {
 
 // writeProblem answers with p.
 func writeProblem(w http.ResponseWriter, r *http.Request, p *problem.Problem, d dialect) {
-	h := w.Header()
+	text := printProblem(w.Header(), r, p, d)
+	w.WriteHeader(p.Status)
+	_, _ = w.Write(text) // nobody is left to tell
+}
+
+// printProblem fills in the header of the answer to r, and gives its body.
+func printProblem(h http.Header, r *http.Request, p *problem.Problem, d dialect) []byte {
 	h.Set("Bellhop-Error", string(p.Code))
 	if p.Challenge != "" {
 		h.Set("WWW-Authenticate", p.Challenge)
@@ -58,7 +64,12 @@ func writeProblem(w http.ResponseWriter, r *http.Request, p *problem.Problem, d 
 	default:
 		body = emailEngineError(p)
 	}
-	writeJSON(w, p.Status, body)
+	text, err := encode(body)
+	if err != nil {
+		text = []byte("{}") // the status says enough
+	}
+	jsonHeader(h, len(text))
+	return text
 }
 
 // writeJSON answers with an answer of Bellhop's own.
@@ -67,13 +78,17 @@ func writeJSON(w http.ResponseWriter, status int, body any) {
 	if err != nil {
 		status, text = http.StatusInternalServerError, []byte("{}")
 	}
-	h := w.Header()
-	h.Set("Content-Type", "application/json; charset=utf-8")
-	h.Set("Cache-Control", "no-store")
-	h.Set("Content-Length", strconv.Itoa(len(text)))
-	h.Set("X-Content-Type-Options", "nosniff")
+	jsonHeader(w.Header(), len(text))
 	w.WriteHeader(status)
 	_, _ = w.Write(text) // nobody is left to tell
+}
+
+// jsonHeader fills in the header of an answer of Bellhop's own.
+func jsonHeader(h http.Header, length int) {
+	h.Set("Content-Type", "application/json; charset=utf-8")
+	h.Set("Cache-Control", "no-store")
+	h.Set("Content-Length", strconv.Itoa(length))
+	h.Set("X-Content-Type-Options", "nosniff")
 }
 
 // encode is json.Marshal without escapes for HTML, which no client of an API

@@ -27,6 +27,8 @@ type kept struct {
 	vault  *vault.Vault
 	keys   *vault.Keyring
 	shared *broker.Shared
+	// handles seals URLs that carry their own authority.
+	handles *secret.Sealer
 }
 
 // storeOptions say what is opened. Two configurations that differ in them
@@ -104,7 +106,11 @@ func open(o storeOptions, log *slog.Logger) (_ *kept, err error) {
 	}
 	host, _ := os.Hostname() // only tells intents apart
 	owner := host + "/" + strconv.Itoa(os.Getpid())
-	return &kept{opened: o, store: st, vault: v, keys: keys, shared: broker.NewShared(v, owner, clock, log)}, nil
+	return &kept{
+		opened: o, store: st, vault: v, keys: keys,
+		shared:  broker.NewShared(v, owner, clock, log),
+		handles: keyset.Sealer(secret.Handles),
+	}, nil
 }
 
 // Destruct closes the store after the last configuration that used it. Token

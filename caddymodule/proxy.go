@@ -5,14 +5,12 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"maps"
 	"net"
 	"net/http"
 	"net/url"
 	"slices"
 	"strings"
-	"sync/atomic"
 	"time"
 
 	"github.com/caddyserver/caddy/v2"
@@ -21,9 +19,14 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/bellhop-proxy/bellhop/internal/account"
+	"github.com/bellhop-proxy/bellhop/internal/batch"
+	"github.com/bellhop-proxy/bellhop/internal/broker"
+	"github.com/bellhop-proxy/bellhop/internal/handle"
+	"github.com/bellhop-proxy/bellhop/internal/links"
 	"github.com/bellhop-proxy/bellhop/internal/policy"
 	"github.com/bellhop-proxy/bellhop/internal/problem"
 	"github.com/bellhop-proxy/bellhop/internal/provider"
+	"github.com/bellhop-proxy/bellhop/internal/secret"
 	"github.com/bellhop-proxy/bellhop/internal/target"
 )
 
@@ -45,6 +48,8 @@ type proxy struct {
 	apiHost      string // of the origin form
 	upstreams    map[string]address
 	defaultHosts map[string]string // by provider
+	rewrites     []links.Extra
+	handleHosts  []string
 
 	handler   *reverseproxy.Handler
 	transport *transport
@@ -67,6 +72,25 @@ type outbound struct {
 	provider provider.Provider
 	audience string
 	token    accessToken
+	// tokenless is set where the API wants no token: what is called is public,
+	// or carries its own authority.
+	tokenless bool
+
+	// links make the answer's URLs lead back here; nil leaves them as they are.
+	links *links.Call
+	// envelope is the batch that the call is.
+	envelope *batch.Envelope
+	// handle is what was called instead of the API's own URL.
+	handle *handle.Handle
+
+	// What handles of this call are sealed with, bound to and begin with.
+	sealer     *secret.Sealer
+	key        string // the hash of the caller's
+	generation uint64 // of the account's grant
+	handles    string
+	// sealed is set once there is one; held are the header fields with some.
+	sealed bool
+	held   http.Header
 }
 
 type outboundKey struct{}
@@ -87,6 +111,10 @@ func newProxy(ctx caddy.Context, app *App, configured *Proxy) (*proxy, error) {
 		account:      configured.Account,
 		apiHost:      configured.APIHost,
 		upstreams:    make(map[string]address),
+		handleHosts:  configured.HandleHosts,
+	}
+	for _, r := range configured.Rewrites {
+		p.rewrites = append(p.rewrites, links.Extra{Member: r.Member, Path: r.Path})
 	}
 	if configured.Prefix == "" {
 		p.prefix = defaultPrefix
@@ -245,18 +273,6 @@ func (p *proxy) serve(w http.ResponseWriter, r *http.Request) {
 	p.pass(w, r, c, out)
 }
 
-// hangUp has the connection closed behind an answer that is given before the
-// body of an HTTP/1 request was read.
-//
-// Go's server would otherwise first read and throw away what the caller has yet
-// to send: a refusal would wait for an upload that was to be spared, and an API
-// that answers while it reads would get the upload with holes.
-func hangUp(w http.ResponseWriter, r *http.Request) {
-	if r.ProtoMajor == 1 && r.ContentLength != 0 {
-		w.Header().Set("Connection", "close")
-	}
-}
-
 // authenticateCaller finds a caller's key; it never comes in the query of a
 // call that goes on to an API.
 func (a *App) authenticateCaller(r *http.Request) (*policy.Key, error) {
@@ -271,6 +287,9 @@ func (p *proxy) admit(r *http.Request, c *call, authenticate func(*http.Request)
 	}
 	if err := checkEarlyData(r); err != nil {
 		return nil, err
+	}
+	if p.isHandle(r) {
+		return p.admitHandle(r, c)
 	}
 	key, err := authenticate(r)
 	if err == nil {
@@ -302,7 +321,7 @@ func (p *proxy) admit(r *http.Request, c *call, authenticate func(*http.Request)
 	c.provider = known.Provider
 	configured, ok := p.app.run.providers[known.Provider]
 	if !ok {
-		return nil, problem.New(problem.ProviderMisconfigured, "The account's provider "+known.Provider+" is not in the configuration")
+		return nil, missingProvider(known.Provider)
 	}
 	request, err := split.Resolve(hosts{configured, p.defaultHosts[known.Provider]})
 	c.host, c.path = request.Host, request.Path
@@ -313,8 +332,29 @@ func (p *proxy) admit(r *http.Request, c *call, authenticate func(*http.Request)
 	if err := policy.Judge(key, &facts).Problem(); err != nil {
 		return nil, err
 	}
-	out := &outbound{Request: &request, provider: configured, address: p.addressOf(configured, request.Host)}
+	out := p.outboundOf(s, key, known, configured, &request)
+	if out.tokenless = links.IsDiscovery(&request, configured.Type()); out.tokenless {
+		return out, nil
+	}
 	return out, p.app.fetchToken(r.Context(), out)
+}
+
+// outboundOf is a call that is allowed, but for its token.
+func (p *proxy) outboundOf(s *service, key *policy.Key, known broker.Account, configured provider.Provider, request *target.Request) *outbound {
+	out := &outbound{
+		Request: request, provider: configured, address: p.addressOf(configured, request.Host),
+		sealer: s.handles, key: key.Hash, generation: known.Generation,
+	}
+	if key == anyAccount {
+		return out // who may use the admin endpoint sees what the API says
+	}
+	out.handles = request.Base.Root() + target.HandlePath
+	out.links = &links.Call{Request: request, Provider: configured, Extra: p.rewrites, Handles: p.handleHosts, Seal: out.seal}
+	return out
+}
+
+func missingProvider(name string) error {
+	return problem.New(problem.ProviderMisconfigured, "The account's provider "+name+" is not in the configuration")
 }
 
 // parse reads what is called. The origin form's account may be the key's own.
@@ -378,7 +418,10 @@ func hostNotAllowed(err error) error {
 	return problem.New(problem.HostNotAllowed, err.Error())
 }
 
-func (p *proxy) addressOf(configured provider.Provider, host string) address {
+// schemer says how a host is spoken to: "https" or "http".
+type schemer interface{ Scheme(host string) string }
+
+func (p *proxy) addressOf(configured schemer, host string) address {
 	if a, ok := p.upstreams[host]; ok {
 		return a
 	}
@@ -401,8 +444,21 @@ func checkEarlyData(r *http.Request) error {
 // pass hands the call to Caddy's reverse proxy. It gets a request that holds
 // nothing of the caller's secrets, since its debug log prints what it gets.
 func (p *proxy) pass(w http.ResponseWriter, r *http.Request, c *call, out *outbound) {
+	received := r
+	r, err := p.unpack(r, out)
+	if err != nil {
+		p.app.refuse(w, received, c, err, dialectOf(out.Host))
+		return
+	}
+	if out.envelope != nil && out.envelope.Empty() {
+		answerParts(w, out.envelope)
+		return
+	}
 	clean := r.WithContext(context.WithValue(r.Context(), outboundKey{}, out))
 	clean.URL = out.URL()
+	if out.handle != nil {
+		clean.URL.Path, clean.URL.RawPath, clean.URL.RawQuery = "/", "", "" // the rest is a credential
+	}
 	clean.RequestURI = clean.URL.RequestURI()
 	clean.Host = out.Host
 	clean.Header = maps.Clone(r.Header) // Caddy's proxy copies the values
@@ -411,67 +467,18 @@ func (p *proxy) pass(w http.ResponseWriter, r *http.Request, c *call, out *outbo
 		clean.Header.Del("Upgrade") // another protocol carries calls that nobody judges
 	}
 	if err := target.CheckHeader(clean.Header); err != nil {
-		p.app.refuse(w, r, c, err, dialectOf(out.Host))
+		p.app.refuse(w, received, c, err, dialectOf(out.Host))
 		return
 	}
-	answer := &answerWriter{ResponseWriterWrapper: caddyhttp.ResponseWriterWrapper{ResponseWriter: w}, request: r}
-	if r.ContentLength != 0 {
+	answer := &answerWriter{ResponseWriterWrapper: caddyhttp.ResponseWriterWrapper{ResponseWriter: w}, request: r, call: out}
+	if r == received && r.ContentLength != 0 {
 		answer.body = newCallBody(r)
 		clean.Body, clean.Trailer = answer.body, answer.body.trailer
 	}
 	c.overhead = time.Since(c.begun)
-	err := p.handler.ServeHTTP(answer, clean, nil)
-	if err != nil {
-		p.app.refuse(w, r, c, upstreamProblem(out, err), dialectOf(out.Host))
+	if err := p.handler.ServeHTTP(answer, clean, nil); err != nil {
+		p.app.refuse(w, received, c, upstreamProblem(out, err), dialectOf(out.Host))
 	}
-}
-
-// callBody is the body of a call on its way to the API.
-type callBody struct {
-	io.ReadCloser
-	ended atomic.Bool
-	// received is the server's trailer, which is filled in at the end of the
-	// body; trailer is what goes on of it.
-	received, trailer http.Header
-}
-
-func newCallBody(r *http.Request) *callBody {
-	b := &callBody{ReadCloser: r.Body, received: r.Trailer, trailer: r.Trailer.Clone()}
-	target.Outgoing(b.trailer, false)
-	return b
-}
-
-// Read implements [io.Reader].
-func (b *callBody) Read(p []byte) (int, error) {
-	n, err := b.ReadCloser.Read(p)
-	if errors.Is(err, io.EOF) && !b.ended.Swap(true) && len(b.received) > 0 {
-		maps.Copy(b.trailer, b.received)
-		target.Outgoing(b.trailer, false)
-		if target.CheckHeader(b.trailer) != nil {
-			clear(b.trailer) // too late to refuse the call
-		}
-	}
-	return n, err
-}
-
-// answerWriter passes on an API's answer.
-type answerWriter struct {
-	caddyhttp.ResponseWriterWrapper
-	request *http.Request
-	body    *callBody // nil if there is none
-}
-
-// WriteHeader implements [http.ResponseWriter].
-func (w *answerWriter) WriteHeader(status int) {
-	switch {
-	case status == http.StatusSwitchingProtocols:
-	case status < http.StatusOK:
-		// These come past the transport.
-		target.Incoming(w.Header())
-	case w.body != nil && !w.body.ended.Load():
-		hangUp(w, w.request)
-	}
-	w.ResponseWriter.WriteHeader(status)
 }
 
 // upstreamProblem is what Caddy's proxy failed with, as a problem of ours.

@@ -112,10 +112,11 @@ func startProxied(t *testing.T, replace ...string) *proxied {
 	s := &proxied{provider: startProvider(t), api: newAPI(t), grants: map[string]string{}}
 	caddyfile := strings.Replace(standardCaddyfile(s.provider), "api.acme.example "+s.provider.URL, "api.acme.example {{api}}", 1)
 	for i := 0; i+1 < len(replace); i += 2 {
-		if !strings.Contains(caddyfile, replace[i]) {
-			t.Fatalf("the Caddyfile has no %q", replace[i])
+		old := strings.ReplaceAll(replace[i], "{{provider}}", s.provider.URL)
+		if !strings.Contains(caddyfile, old) {
+			t.Fatalf("the Caddyfile has no %q", old)
 		}
-		caddyfile = strings.Replace(caddyfile, replace[i], replace[i+1], 1)
+		caddyfile = strings.Replace(caddyfile, old, replace[i+1], 1)
 	}
 	caddyfile = strings.NewReplacer("{{api}}", s.api.URL, "{{provider}}", s.provider.URL).Replace(caddyfile)
 	s.bellhop = start(t, caddyfile)

@@ -34,15 +34,11 @@ type transport struct {
 
 // provisionTransport readies Caddy's transport to carry calls as they are.
 func provisionTransport(ctx caddy.Context, base *reverseproxy.HTTPTransport) error {
-	if base.Compression == nil {
-		base.Compression = new(bool) // what a caller does not ask for is not asked for
-	}
-	if base.ExpectContinueTimeout == 0 {
-		base.ExpectContinueTimeout = caddy.Duration(expectContinueTimeout)
-	}
+	fillTransport(base)
 	if err := base.Provision(ctx); err != nil {
 		return err
 	}
+	base.Transport.DialContext = guardHandles(base.Transport.DialContext)
 	forward := base.Transport.Proxy
 	base.Transport.Proxy = func(r *http.Request) (*url.URL, error) {
 		if out, ok := r.Context().Value(outboundKey{}).(*outbound); !ok || out.address.direct {
@@ -53,29 +49,79 @@ func provisionTransport(ctx caddy.Context, base *reverseproxy.HTTPTransport) err
 	return nil
 }
 
-// expectContinueTimeout is how long an API may take to say whether it wants the
-// body of a call that came with Expect: 100-continue, until it is sent anyway.
-const expectContinueTimeout = time.Second
+// fillTransport sets what the operator left open.
+func fillTransport(base *reverseproxy.HTTPTransport) {
+	if base.Compression == nil {
+		base.Compression = new(bool) // what a caller does not ask for is not asked for
+	}
+	if base.ExpectContinueTimeout == 0 {
+		base.ExpectContinueTimeout = caddy.Duration(expectContinueTimeout)
+	}
+	if len(base.Versions) == 0 {
+		// Over HTTP/2 all calls to a host share one connection, where each
+		// waits behind a large body or a lost packet of another. make
+		// bench-transport measures it.
+		base.Versions = []string{"1.1"}
+	}
+	if base.KeepAlive == nil {
+		base.KeepAlive = new(reverseproxy.KeepAlive)
+	}
+	if base.KeepAlive.MaxIdleConnsPerHost == 0 {
+		base.KeepAlive.MaxIdleConnsPerHost = idleConnsPerHost
+	}
+	if base.KeepAlive.IdleConnTimeout == 0 {
+		base.KeepAlive.IdleConnTimeout = caddy.Duration(idleConnTimeout)
+	}
+}
+
+const (
+	// expectContinueTimeout is how long an API may take to say whether it wants
+	// the body of a call that came with Expect: 100-continue, until it is sent
+	// anyway.
+	expectContinueTimeout = time.Second
+	// idleConnsPerHost is how many calls at once to one host need no new
+	// connections when they come again.
+	idleConnsPerHost = 256
+	// idleConnTimeout is shorter than servers commonly keep idle connections: a
+	// body that meets the closing of its connection cannot be sent again.
+	idleConnTimeout = time.Minute
+)
 
 // RoundTrip implements [http.RoundTripper].
-//
-// When the API refuses the token, the account's token is renewed once for all
-// who saw that, and the call is sent once more if its body is at hand.
 func (t *transport) RoundTrip(r *http.Request) (*http.Response, error) {
 	out, ok := r.Context().Value(outboundKey{}).(*outbound)
 	if !ok {
 		return nil, errors.New("a call that was not decided on was about to leave")
 	}
+	response, err := t.call(r, out)
+	if err != nil {
+		return nil, err
+	}
+	if err := out.relink(response); err != nil {
+		_ = response.Body.Close()
+		return nil, err
+	}
+	return response, nil
+}
+
+// call sends the call. When the API refuses the token, the account's token is
+// renewed once for all who saw that, and the call is sent once more if its body
+// is at hand.
+func (t *transport) call(r *http.Request, out *outbound) (*http.Response, error) {
 	if r.Body == nil || r.Body == http.NoBody {
 		response, err := t.send(r, out, nil)
-		if err != nil || response.StatusCode != http.StatusUnauthorized {
+		if err != nil || response.StatusCode != http.StatusUnauthorized || out.tokenless {
 			return response, err
 		}
 		return t.again(r, out, response, func() (io.ReadCloser, bool) { return nil, true })
 	}
-	body := replay.New(r.Body, r.ContentLength, t.replayLimit)
+	limit := t.replayLimit
+	if out.envelope != nil {
+		limit = r.ContentLength // it is in memory already
+	}
+	body := replay.New(r.Body, r.ContentLength, limit)
 	response, err := t.send(r, out, body.Open())
-	if err != nil || response.StatusCode != http.StatusUnauthorized {
+	if err != nil || response.StatusCode != http.StatusUnauthorized || out.tokenless {
 		return response, err
 	}
 	return t.again(r, out, response, body.Reopen)
@@ -110,8 +156,8 @@ var addedByProxy = []string{"X-Forwarded-For", "X-Forwarded-Host", "X-Forwarded-
 
 // send sends the call once.
 func (t *transport) send(r *http.Request, out *outbound, body io.ReadCloser) (*http.Response, error) {
-	if out.token.Value.IsZero() {
-		return nil, errors.New("a call was about to leave without a token")
+	if out.token.Value.IsZero() != out.tokenless {
+		return nil, errors.New("a call was about to leave without a token, or with one that it must not have")
 	}
 	sent := r.WithContext(r.Context())
 	sent.Body = body
@@ -122,13 +168,14 @@ func (t *transport) send(r *http.Request, out *outbound, body io.ReadCloser) (*h
 	for _, name := range addedByProxy {
 		delete(sent.Header, name)
 	}
-	sent.Header["Authorization"] = []string{"Bearer " + out.token.Value.Reveal()}
+	if !out.tokenless {
+		sent.Header["Authorization"] = []string{"Bearer " + out.token.Value.Reveal()}
+	}
 	// The URL names the API host and not the address that is dialled, which
 	// stands in the context: connections are pooled, and certificates verified,
 	// by the host.
-	u := *r.URL
-	u.Scheme, u.Host = out.address.scheme, out.Host
-	sent.URL = &u
+	sent.URL = out.URL()
+	sent.URL.Scheme = out.address.scheme
 	response, err := t.base.RoundTrip(sent)
 	if err != nil {
 		return nil, err

@@ -50,12 +50,6 @@ func (h *Handler) refuseUnserved() error {
 		return notYet("auth " + h.Auth.Type)
 	case len(h.Grants) > 0:
 		return notYet("grant")
-	case h.Proxy == nil:
-		return nil
-	case len(h.Proxy.Rewrites) > 0:
-		return notYet("proxy: rewrite")
-	case len(h.Proxy.HandleHosts) > 0:
-		return notYet("proxy: handle_host")
 	}
 	return nil
 }

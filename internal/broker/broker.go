@@ -168,7 +168,13 @@ type Account struct {
 	// Provider is the configured provider's name.
 	Provider string
 	State    account.State
+	// Generation counts consents.
+	Generation uint64
 }
+
+// Serves returns the problem of an account that nothing is done for now: it is
+// switched off, or waits for its consent to be confirmed.
+func (a Account) Serves() error { return serves(a.State) }
 
 // Account returns the account, or the problem AccountNotFound.
 func (b *Broker) Account(ctx context.Context, id string) (Account, error) {
@@ -177,7 +183,7 @@ func (b *Broker) Account(ctx context.Context, id string) (Account, error) {
 		return Account{}, err
 	}
 	g := e.grant
-	return Account{ID: g.ID, Name: g.Name, User: g.User, Provider: g.Provider, State: g.State}, nil
+	return Account{ID: g.ID, Name: g.Name, User: g.User, Provider: g.Provider, State: g.State, Generation: g.Generation}, nil
 }
 
 // Token returns an access token of the account for the audience (empty: the
@@ -204,7 +210,7 @@ func (b *Broker) Token(ctx context.Context, id, audience string, o Options) (Tok
 	if len(o.Scopes) > 0 {
 		n.requested = account.ScopeKey(o.Scopes)
 	}
-	if err := serves(e.grant); err != nil {
+	if err := serves(e.grant.State); err != nil {
 		return Token{}, err
 	}
 	now := b.clock.Now()
@@ -306,9 +312,9 @@ func newest(g *account.Grant) time.Time {
 	return at
 }
 
-// serves returns the problem of a grant that hands out nothing at all.
-func serves(g *account.Grant) error {
-	switch g.State {
+// serves returns the problem of a state in which nothing at all is handed out.
+func serves(state account.State) error {
+	switch state {
 	case account.Disabled:
 		return problem.New(problem.AccountDisabled, "Account is disabled")
 	case account.Pending:

@@ -73,7 +73,7 @@ func (b *Broker) fly(p Provider, id string, n need) (Token, error) {
 // longer, is still good.)
 func living(g *account.Grant, n need, now time.Time) *account.AccessToken {
 	t := g.FindAccess(n.audience, n.requested)
-	if serves(g) != nil || t == nil || left(t, now) <= 0 || t.Number <= n.notNumber {
+	if serves(g.State) != nil || t == nil || left(t, now) <= 0 || t.Number <= n.notNumber {
 		return nil
 	}
 	return t

@@ -102,7 +102,7 @@ func (b *Broker) attendTo(id string) {
 	if at := toldOf(e.grant); !at.IsZero() && !now.Before(at) {
 		b.foretell(e.grant)
 	}
-	if serves(e.grant) != nil || e.grant.State == account.Restored {
+	if serves(e.grant.State) != nil || e.grant.State == account.Restored {
 		return
 	}
 	n := need{audience: idleAudience(e.grant, p), ahead: true, since: now.Add(-part(b.settings.Keepalive, keepaliveFrom/2)).Truncate(time.Second)}

@@ -964,7 +964,7 @@ func (m *lifeModel) served(s lifeState) bool {
 	if f, n := m.family(g.RefreshToken.Reveal()); m.rotation.Kind == account.RotationGrace && s.seen.refused > 0 && n != f.current {
 		return false // the one more try comes when the grace is over
 	}
-	return serves(g) == nil && m.honours(g.RefreshToken.Reveal()) && s.seen.refused < 2
+	return serves(g.State) == nil && m.honours(g.RefreshToken.Reveal()) && s.seen.refused < 2
 }
 
 func TestLifeOfAGrant(t *testing.T) {

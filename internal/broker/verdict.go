@@ -37,8 +37,8 @@ func (b *Broker) mayRefresh(p Provider, g *account.Grant, n need) error {
 	case g.Provider != p.Name():
 		// A refresh token never goes to another provider's endpoint.
 		return superseded()
-	case serves(g) != nil:
-		return serves(g)
+	case serves(g.State) != nil:
+		return serves(g.State)
 	case g.State == account.Restored:
 		return problem.New(problem.AccountDisabled, "The account was restored from a backup or an import and is not renewed until it is adopted")
 	case g.RefreshToken.IsZero():

@@ -1,0 +1,127 @@
+package caddymodule
+
+import (
+	"bytes"
+	"io"
+	"mime"
+	"net/http"
+	"strconv"
+	"strings"
+
+	"github.com/bellhop-proxy/bellhop/internal/batch"
+	"github.com/bellhop-proxy/bellhop/internal/links"
+	"github.com/bellhop-proxy/bellhop/internal/problem"
+	"github.com/bellhop-proxy/bellhop/internal/provider"
+	"github.com/bellhop-proxy/bellhop/internal/rewrite"
+	"github.com/bellhop-proxy/bellhop/internal/target"
+)
+
+// unpack reads what a call has in its body that is judged or changed before it
+// leaves, and gives the request that goes out: a batch, written anew, or the
+// source that an API is told to fetch from.
+func (p *proxy) unpack(r *http.Request, out *outbound) (*http.Request, error) {
+	if out.handle != nil || r.Method != http.MethodPost {
+		return r, nil
+	}
+	kind := batch.KindOf(out.Request, out.provider.Type())
+	switch {
+	case kind != batch.None:
+		return p.unpackBatch(r, out, kind)
+	case out.provider.Type() == provider.TypeMicrosoft && strings.HasSuffix(strings.ToLower(out.Path), "/children") && isJSON(r.Header):
+		return unpackSource(r, out)
+	}
+	return r, nil
+}
+
+func (p *proxy) unpackBatch(r *http.Request, out *outbound, kind batch.Kind) (*http.Request, error) {
+	envelope, err := batch.Read(out.Request, kind, r.Header, r.Body, batch.Options{
+		Hosts:      out.provider,
+		Scheme:     out.provider.Scheme,
+		OpenHandle: out.openSource,
+		Refusal: func(refused *problem.Problem) (http.Header, []byte) {
+			header := make(http.Header)
+			return header, printProblem(header, r, refused, dialectOf(out.Host))
+		},
+	})
+	if err != nil {
+		return nil, err
+	}
+	out.envelope = envelope
+	if envelope.Empty() {
+		return r, nil
+	}
+	contentType, body := envelope.Body()
+	whole := withBody(r, body)
+	whole.Header.Set("Content-Type", contentType)
+	whole.Header.Del("Accept-Encoding") // refused parts are put among the answers
+	return whole, nil
+}
+
+// sourceRules find the URL that Graph is told to fetch a new file from.
+var sourceRules = &rewrite.Rules{Members: []rewrite.Member{{Name: "@microsoft.graph.sourceUrl", Kind: rewrite.Download, Places: rewrite.Top}}}
+
+// sourceLimit is far beyond what describes a file that is fetched from
+// somewhere else.
+const sourceLimit = 1 << 20
+
+func unpackSource(r *http.Request, out *outbound) (*http.Request, error) {
+	opened := rewrite.NewReader(io.LimitReader(r.Body, sourceLimit+1), sourceRules, func(f rewrite.Found) (string, bool) {
+		return out.openSource(f.URL)
+	})
+	body, err := io.ReadAll(opened)
+	if err != nil {
+		return nil, problem.New(problem.InvalidRequest, "the body did not come whole").Because(err)
+	}
+	if len(body) > sourceLimit {
+		return nil, problem.New(problem.TooLarge, "the description of a new item is larger than 1 MiB: upload its content by itself")
+	}
+	return withBody(r, body), nil
+}
+
+// withBody is r with another body, which is at hand whole.
+func withBody(r *http.Request, body []byte) *http.Request {
+	whole := r.WithContext(r.Context())
+	whole.Header = r.Header.Clone()
+	for _, name := range []string{"Content-Md5", "Digest", "Content-Digest", "Repr-Digest", "Content-Encoding", "Expect", "Trailer", "Transfer-Encoding"} {
+		whole.Header.Del(name)
+	}
+	whole.Header.Set("Content-Length", strconv.Itoa(len(body)))
+	whole.Body, whole.ContentLength = io.NopCloser(bytes.NewReader(body)), int64(len(body))
+	whole.TransferEncoding, whole.Trailer = nil, nil
+	return whole
+}
+
+// isJSON reports whether a body is JSON as it stands.
+func isJSON(h http.Header) bool {
+	media, _, err := mime.ParseMediaType(h.Get("Content-Type"))
+	return err == nil && (media == "application/json" || strings.HasSuffix(media, "+json")) && h.Get("Content-Encoding") == ""
+}
+
+// relinkParts makes the URLs in the answers to a batch's parts lead back
+// through this proxy, and adds the answers to the parts that were refused.
+func (o *outbound) relinkParts(response *http.Response) error {
+	of := func(part *target.Request) *links.Call {
+		links := *o.links
+		links.Request = part
+		return &links
+	}
+	if o.links == nil {
+		return o.envelope.Response(response, nil, nil, nil)
+	}
+	return o.envelope.Response(response,
+		func(part *target.Request) *rewrite.Rules { return of(part).Rules() },
+		func(part *target.Request) rewrite.Func { return of(part).Replace },
+		func(part *target.Request, status int, h http.Header) { of(part).Header(status, h) })
+}
+
+// answerParts answers a batch of which no part may be sent.
+func answerParts(w http.ResponseWriter, envelope *batch.Envelope) {
+	status, contentType, body := envelope.Answer()
+	h := w.Header()
+	h.Set("Content-Type", contentType)
+	h.Set("Cache-Control", "no-store")
+	h.Set("X-Content-Type-Options", "nosniff")
+	h.Set("Content-Length", strconv.Itoa(len(body)))
+	w.WriteHeader(status)
+	_, _ = w.Write(body) // nobody is left to tell
+}

@@ -1,0 +1,198 @@
+package caddymodule
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"net/http"
+	"net/netip"
+	"net/url"
+	"strings"
+	"time"
+
+	"github.com/bellhop-proxy/bellhop/internal/handle"
+	"github.com/bellhop-proxy/bellhop/internal/links"
+	"github.com/bellhop-proxy/bellhop/internal/policy"
+	"github.com/bellhop-proxy/bellhop/internal/problem"
+	"github.com/bellhop-proxy/bellhop/internal/target"
+)
+
+// seal makes a handle of a URL that carries its own authority, for the caller
+// and the account of this call.
+func (o *outbound) seal(kind handle.Kind, target string, said time.Time) (string, error) {
+	now := clock.Now()
+	sealed, err := handle.Seal(o.sealer, &handle.Handle{
+		URL: target, Account: o.Account, Provider: o.provider.Name(), Generation: o.generation,
+		Key: o.key, Kind: kind, Issued: now, Expires: kind.Until(now, said),
+	})
+	if err != nil {
+		return "", err
+	}
+	o.sealed = true
+	return o.handles + sealed, nil
+}
+
+// isHandle reports whether the call is one of a handle.
+func (p *proxy) isHandle(r *http.Request) bool {
+	return strings.HasPrefix(r.URL.EscapedPath(), p.prefix+target.HandlePath)
+}
+
+// admitHandle decides on the call of a handle, which is the credential: what
+// else the caller sends along does not count. The key that it was handed out to
+// must still reach the account, and the account still have the grant.
+func (p *proxy) admitHandle(r *http.Request, c *call) (*outbound, error) {
+	c.route = "handle"
+	s, err := p.app.run.open()
+	if err != nil {
+		return nil, err
+	}
+	h, err := p.openHandle(s, r)
+	if err != nil {
+		return nil, err
+	}
+	u, err := url.Parse(h.URL)
+	if err != nil {
+		return nil, fmt.Errorf("reading the URL of a handle: %w", err)
+	}
+	c.account, c.host = h.Account, u.Host
+	if !h.Kind.Allows(r.Method) {
+		return nil, problem.New(problem.MethodNotAllowed, "this URL is for another method: it is a "+h.Kind.String()+"'s")
+	}
+	key, err := p.keyOf(h)
+	if err != nil {
+		return nil, err
+	}
+	c.key = key.Name
+	facts := policy.Facts{Account: h.Account, Needs: policy.Proxy, Client: clientAddr(r), Now: clock.Now()}
+	if err := policy.Judge(key, &facts).Problem(); err != nil {
+		return nil, err
+	}
+	known, err := s.broker.Account(r.Context(), h.Account)
+	if err != nil {
+		return nil, err
+	}
+	if known.Generation != h.Generation || known.Provider != h.Provider {
+		return nil, problem.New(problem.NotAllowed, "the account was connected anew since this URL was handed out: ask the API for a new one")
+	}
+	if err := known.Serves(); err != nil {
+		return nil, err
+	}
+	c.provider = known.Provider
+	configured, ok := p.app.run.providers[known.Provider]
+	if !ok {
+		return nil, missingProvider(known.Provider)
+	}
+	if !links.HandleTarget(h.Kind, u, configured, p.handleHosts) {
+		return nil, problem.New(problem.HostNotAllowed, "URLs of "+u.Host+" are no longer passed on: `handle_host` lists further hosts")
+	}
+	out := p.outboundOf(s, key, known, configured, &target.Request{
+		Method: r.Method, Account: h.Account, Host: u.Host, Path: pathOf(u), RawQuery: u.RawQuery, ForceQuery: u.ForceQuery,
+		Base: p.baseOf(r, h.Account),
+	})
+	out.handle = h
+	out.address = p.addressOf(plainWhere{u.Scheme}, u.Host)
+	out.tokenless = !h.Kind.Token()
+	if out.tokenless {
+		return out, nil
+	}
+	return out, p.app.fetchToken(r.Context(), out)
+}
+
+// openHandle reads the handle that is called.
+func (p *proxy) openHandle(s *service, r *http.Request) (*handle.Handle, error) {
+	if r.URL.RawQuery != "" || r.URL.ForceQuery {
+		return nil, problem.New(problem.InvalidRequest, "this URL takes no query: use it as it was handed out")
+	}
+	sealed, err := target.ParseHandle(r.URL.EscapedPath(), p.prefix)
+	if err != nil {
+		return nil, err
+	}
+	return handle.Open(s.handles, sealed, clock.Now())
+}
+
+// keyOf finds the key that a handle was handed out to.
+func (p *proxy) keyOf(h *handle.Handle) (*policy.Key, error) {
+	key, err := p.app.findKey(h.Key)
+	if err != nil {
+		return nil, err
+	}
+	if key == nil || !key.Expires.IsZero() && !clock.Now().Before(key.Expires) {
+		return nil, problem.New(problem.NotAllowed, "the API key that this URL was handed out to is no longer valid")
+	}
+	return key, nil
+}
+
+// openSource gives back the URL of a download that a caller wants an API to
+// fetch from, where it is one of this caller's handles.
+func (o *outbound) openSource(link string) (string, bool) {
+	sealed, ok := strings.CutPrefix(link, o.handles)
+	if !ok {
+		return "", false
+	}
+	h, err := handle.Open(o.sealer, sealed, clock.Now())
+	if err != nil || h.Account != o.Account || h.Generation != o.generation || h.Key != o.key || h.Kind != handle.Download {
+		return "", false
+	}
+	return h.URL, true
+}
+
+// baseOf is where a caller reaches this proxy.
+func (p *proxy) baseOf(r *http.Request, account string) target.Base {
+	base := target.Base{Prefix: p.prefix}
+	base.Scheme, base.Host = reachedAt(r)
+	if !p.origin() {
+		base.Account = url.PathEscape(account)
+	}
+	return base
+}
+
+// pathOf is the escaped path as it was written.
+func pathOf(u *url.URL) string {
+	if path := u.EscapedPath(); path != "" {
+		return path
+	}
+	return "/"
+}
+
+// plainWhere speaks to a handle's host as its URL says.
+type plainWhere struct{ scheme string }
+
+// Scheme implements [schemer].
+func (p plainWhere) Scheme(string) string { return p.scheme }
+
+// guardHandles refuses connections for handles that come to a private address:
+// the names in their URLs are an API's choice, and what they stand for is up to
+// DNS. An `upstream` is the operator's choice.
+func guardHandles(dial func(ctx context.Context, network, addr string) (net.Conn, error)) func(ctx context.Context, network, addr string) (net.Conn, error) {
+	return func(ctx context.Context, network, addr string) (net.Conn, error) {
+		conn, err := dial(ctx, network, addr)
+		if err != nil {
+			return nil, err
+		}
+		out, ok := ctx.Value(outboundKey{}).(*outbound)
+		if !ok || out.handle == nil || out.address.direct || addr != hostPort(out.Host) {
+			return conn, nil // addr is another one where a forward proxy stands between
+		}
+		remote, err := netip.ParseAddrPort(conn.RemoteAddr().String())
+		if err != nil || !isPublic(remote.Addr().Unmap()) {
+			_ = conn.Close()
+			return nil, fmt.Errorf("%s stands for an address that is not public", out.Host)
+		}
+		return conn, nil
+	}
+}
+
+// hostPort adds the port that https has.
+func hostPort(host string) string {
+	if _, _, err := net.SplitHostPort(host); err == nil {
+		return host
+	}
+	return net.JoinHostPort(strings.Trim(host, "[]"), "443")
+}
+
+// sharedSpace is of carriers' and clouds' own networks (RFC 6598).
+var sharedSpace = netip.MustParsePrefix("100.64.0.0/10")
+
+func isPublic(a netip.Addr) bool {
+	return a.IsGlobalUnicast() && !a.IsPrivate() && !sharedSpace.Contains(a)
+}
