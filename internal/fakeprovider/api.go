@@ -21,27 +21,16 @@ type caller struct {
 
 type apiHandler func(http.ResponseWriter, *http.Request, caller)
 
-func (s *Server) apiRoutes() *http.ServeMux {
-	mux := http.NewServeMux()
-	for pattern, handler := range map[string]apiHandler{
-		"GET /gmail/v1/users/{user}/profile":        s.gmailProfile,
-		"GET /gmail/v1/users/{user}/messages":       s.gmailMessages,
-		"GET /gmail/v1/users/{user}/messages/{id}":  s.gmailMessage,
-		"POST /gmail/v1/users/{user}/messages/send": s.gmailSend,
-		"/gmail/":                     notFound,
-		"GET /v1.0/me":                s.graphMe,
-		"GET /v1.0/me/messages":       s.graphMessages,
-		"POST /v1.0/me/sendMail":      s.graphSend,
-		"GET " + LargePath:            graphLarge,
-		"/v1.0/":                      notFound,
-		"GET /bytes/{n}":              sendBytes,
-		"GET /sse":                    sendEvents,
-		"/status/{code}":              sendStatus,
-		"/status/{code}/{ignored...}": sendStatus,
-	} {
-		mux.HandleFunc(pattern, s.authenticated(handler))
+// dialectOf says whose API a path belongs to.
+func dialectOf(r *http.Request) Dialect {
+	hasPrefix := func(prefix string) bool { return strings.HasPrefix(r.URL.Path, prefix) }
+	switch {
+	case slices.ContainsFunc([]string{"/gmail/", "/drive/", "/upload/", "/batch", "/discovery/", "/$discovery/"}, hasPrefix):
+		return Google
+	case slices.ContainsFunc([]string{"/v1.0/", "/_layouts/", "/_api/", "/api/v2.0/", "/data/"}, hasPrefix):
+		return Microsoft
 	}
-	return mux
+	return OAuth2
 }
 
 // authenticated lets through calls with a live access token for the audience
@@ -68,6 +57,10 @@ func (s *Server) authenticated(next apiHandler) http.HandlerFunc {
 				unauthorized(w, r)
 				return
 			}
+			if dialectOf(r) == Google && inflate(r) != nil {
+				badUpload(w, "The body is not compressed as its Content-Encoding says")
+				return
+			}
 			next(w, r, who)
 		})
 	}
@@ -86,10 +79,10 @@ func (s *Server) identify(r *http.Request) (who caller, live bool) {
 		return caller{}, false
 	}
 	who = caller{grant: token.grant, number: token.number, audience: token.audience}
-	switch {
-	case strings.HasPrefix(r.URL.Path, "/gmail/"):
+	switch dialectOf(r) {
+	case Google:
 		live = token.audience == ""
-	case strings.HasPrefix(r.URL.Path, "/v1.0/"):
+	case Microsoft:
 		live = token.audience == "" || slices.Contains(graphHosts, token.audience)
 	default:
 		live = true
@@ -99,11 +92,11 @@ func (s *Server) identify(r *http.Request) (who caller, live bool) {
 
 // unauthorized is a 401 as the called API words it.
 func unauthorized(w http.ResponseWriter, r *http.Request) {
-	switch {
-	case strings.HasPrefix(r.URL.Path, "/gmail/"):
+	switch dialectOf(r) {
+	case Google:
 		w.Header().Set("WWW-Authenticate", `Bearer realm="https://accounts.google.com/", error="invalid_token"`)
 		googleError(w, http.StatusUnauthorized, "UNAUTHENTICATED", "authError", "Invalid Credentials")
-	case strings.HasPrefix(r.URL.Path, "/v1.0/"):
+	case Microsoft:
 		w.Header().Set("WWW-Authenticate", `Bearer realm="", authorization_uri="https://login.microsoftonline.com/common/oauth2/authorize", client_id="00000003-0000-0000-c000-000000000000"`)
 		graphError(w, r, http.StatusUnauthorized, "InvalidAuthenticationToken", "Access token has expired or is not yet valid.")
 	default:
@@ -113,7 +106,7 @@ func unauthorized(w http.ResponseWriter, r *http.Request) {
 }
 
 func notFound(w http.ResponseWriter, r *http.Request, _ caller) {
-	if strings.HasPrefix(r.URL.Path, "/gmail/") {
+	if dialectOf(r) == Google {
 		googleError(w, http.StatusNotFound, "NOT_FOUND", "notFound", "Requested entity was not found.")
 		return
 	}

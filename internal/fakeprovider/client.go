@@ -111,6 +111,18 @@ func (c Control) ClearFaults(ctx context.Context) error {
 	return c.call(ctx, http.MethodDelete, "/control/faults", nil, nil)
 }
 
+// Files returns all that was uploaded, oldest first.
+func (c Control) Files(ctx context.Context) (files []File, err error) {
+	err = c.call(ctx, http.MethodGet, "/control/files", nil, &files)
+	return files, err
+}
+
+// AddFile adds a file of f.Size to the drive of f.Grant.
+func (c Control) AddFile(ctx context.Context, f File) (added File, err error) {
+	err = c.call(ctx, http.MethodPost, "/control/files", f, &added)
+	return added, err
+}
+
 // Release lets go the requests held at gate and returns how many there were.
 func (c Control) Release(ctx context.Context, gate string) (int, error) {
 	var answer gateAnswer

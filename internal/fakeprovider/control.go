@@ -29,6 +29,8 @@ func (s *Server) controlRoutes() *http.ServeMux {
 		"POST /control/faults":                      s.controlQueue,
 		"GET /control/faults":                       s.controlFaults,
 		"DELETE /control/faults":                    s.controlClear,
+		"GET /control/files":                        s.controlFiles,
+		"POST /control/files":                       s.controlAddFile,
 		"POST /control/release":                     s.controlRelease,
 		"POST /control/await":                       s.controlAwait,
 		"POST /control/reset":                       s.controlReset,
@@ -150,6 +152,16 @@ func (s *Server) controlFaults(*http.Request) (any, error) { return s.Faults(), 
 func (s *Server) controlClear(*http.Request) (any, error) {
 	s.ClearFaults()
 	return nil, nil
+}
+
+func (s *Server) controlFiles(*http.Request) (any, error) { return s.Files(), nil }
+
+func (s *Server) controlAddFile(r *http.Request) (any, error) {
+	var f File
+	if err := decode(r.Body, &f); err != nil {
+		return nil, err
+	}
+	return s.AddFile(f)
 }
 
 type gateRequest struct {

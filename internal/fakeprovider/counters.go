@@ -25,8 +25,18 @@ type Counters struct {
 	// APICalls are calls with a live token; APIUnauthorized those without.
 	APICalls        int `json:"api_calls"`
 	APIUnauthorized int `json:"api_unauthorized"`
+	// PublicCalls are calls without a token of what needs none: discovery
+	// documents and URLs that carry their own authority. UnwantedTokens are
+	// those with one, which are refused.
+	PublicCalls    int `json:"public_calls"`
+	UnwantedTokens int `json:"unwanted_tokens"`
+	// LeakedKeys counts requests that were refused because a key of the proxy
+	// in front was in them.
+	LeakedKeys int `json:"leaked_keys"`
 	// Sent counts messages sent through the API.
 	Sent int `json:"sent"`
+	// Uploads counts files, messages and attachments that were uploaded whole.
+	Uploads int `json:"uploads"`
 }
 
 // The outcomes of token requests, beside the error codes of RFC 6749.

@@ -56,20 +56,20 @@ func (s *Server) echo(w http.ResponseWriter, r *http.Request, who caller) {
 // pattern is what /bytes/ repeats.
 var pattern = bytes.Repeat([]byte("abcdefghijklmnopqrstuvwxyz\n"), 1024)
 
-// endless repeats pattern for ever.
-type endless struct{}
+// endless repeats its bytes for ever.
+type endless []byte
 
 // ReadAt implements [io.ReaderAt].
-func (endless) ReadAt(p []byte, offset int64) (int, error) {
+func (e endless) ReadAt(p []byte, offset int64) (int, error) {
 	n := 0
 	for n < len(p) {
-		n += copy(p[n:], pattern[(offset+int64(n))%int64(len(pattern)):])
+		n += copy(p[n:], e[(offset+int64(n))%int64(len(e)):])
 	}
 	return n, nil
 }
 
 // Bytes reads the body that /bytes/{n} answers.
-func Bytes(n int64) io.ReadSeeker { return io.NewSectionReader(endless{}, 0, n) }
+func Bytes(n int64) io.ReadSeeker { return io.NewSectionReader(endless(pattern), 0, n) }
 
 // sendBytes answers n bytes, or the ranges of them that were asked for.
 func sendBytes(w http.ResponseWriter, r *http.Request, _ caller) {
@@ -113,8 +113,15 @@ func sendEvents(w http.ResponseWriter, r *http.Request, _ caller) {
 	}
 }
 
-// sendStatus answers the status in the path, with the parameters location and
-// retry_after as header fields of these names.
+// sentFields are the header fields of /status/ by the parameters that fill them.
+var sentFields = map[string]string{
+	"location": "Location", "content_location": "Content-Location", "link": "Link",
+	"upload_url": "X-Goog-Upload-Url", "upload_control_url": "X-Goog-Upload-Control-Url",
+	"retry_after": "Retry-After",
+}
+
+// sendStatus answers the status in the path, with header fields as the
+// parameters say.
 func sendStatus(w http.ResponseWriter, r *http.Request, _ caller) {
 	status, err := strconv.Atoi(r.PathValue("code"))
 	if err != nil || status < 200 || status > 999 {
@@ -122,7 +129,7 @@ func sendStatus(w http.ResponseWriter, r *http.Request, _ caller) {
 		return
 	}
 	query := r.URL.Query()
-	for parameter, field := range map[string]string{"location": "Location", "retry_after": "Retry-After"} {
+	for parameter, field := range sentFields {
 		if query.Has(parameter) {
 			w.Header().Set(field, query.Get(parameter))
 		}

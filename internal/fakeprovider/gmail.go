@@ -1,11 +1,8 @@
 package fakeprovider
 
 import (
-	"bytes"
 	"encoding/base64"
-	"encoding/json"
 	"net/http"
-	"net/mail"
 	"net/url"
 	"strconv"
 	"strings"
@@ -66,9 +63,10 @@ func (s *Server) gmailMessages(w http.ResponseWriter, r *http.Request, who calle
 	writeJSON(w, http.StatusOK, answer)
 }
 
-// count reads a number that is not negative from a query parameter.
+// count reads a number that is not negative from a query parameter. An empty
+// one counts as missing.
 func count(query url.Values, name string, missing int) (n int, ok bool) {
-	if !query.Has(name) {
+	if query.Get(name) == "" {
 		return missing, true
 	}
 	n, err := strconv.Atoi(query.Get(name))
@@ -89,7 +87,15 @@ func (s *Server) gmailMessage(w http.ResponseWriter, r *http.Request, who caller
 		"historyId": strconv.Itoa(1000 + m.number), "internalDate": strconv.FormatInt(m.date.UnixMilli(), 10),
 		"sizeEstimate": 2048,
 		"payload": map[string]any{
-			"mimeType": "text/plain",
+			"mimeType": "multipart/mixed",
+			"parts": []map[string]any{
+				{"partId": "0", "mimeType": "text/plain", "body": map[string]any{
+					"size": len(m.preview), "data": base64.URLEncoding.EncodeToString([]byte(m.preview)),
+				}},
+				{"partId": "1", "mimeType": "text/plain", "filename": "attachment.txt", "body": map[string]any{
+					"size": len(attachment(m)), "attachmentId": attachmentID,
+				}},
+			},
 			"headers": []map[string]string{
 				{"name": "Subject", "value": m.subject},
 				{"name": "From", "value": "sender@example.com"},
@@ -115,20 +121,7 @@ func (s *Server) gmailSend(w http.ResponseWriter, r *http.Request, who caller) {
 	var body struct {
 		Raw string `json:"raw"`
 	}
-	if err := json.NewDecoder(r.Body).Decode(&body); err != nil {
-		googleError(w, http.StatusBadRequest, "INVALID_ARGUMENT", "parseError", "Parse Error")
-		return
+	if readGoogleJSON(w, r, &body) && readRaw(w, body.Raw) {
+		s.answerSent(w, who)
 	}
-	raw, err := base64.RawURLEncoding.DecodeString(strings.TrimRight(body.Raw, "="))
-	if err != nil {
-		googleError(w, http.StatusBadRequest, "INVALID_ARGUMENT", "invalidArgument", "Invalid value for ByteString")
-		return
-	}
-	parsed, err := mail.ReadMessage(bytes.NewReader(raw))
-	if err != nil || parsed.Header.Get("To")+parsed.Header.Get("Cc")+parsed.Header.Get("Bcc") == "" {
-		googleError(w, http.StatusBadRequest, "INVALID_ARGUMENT", "invalidArgument", "Recipient address required")
-		return
-	}
-	m := s.send(who.grant)
-	writeJSON(w, http.StatusOK, map[string]any{"id": m.id, "threadId": m.id, "labelIds": labels(m)})
 }

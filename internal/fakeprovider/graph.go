@@ -53,14 +53,18 @@ func (s *Server) graphMessages(w http.ResponseWriter, r *http.Request, who calle
 	size, page := s.mailbox(who.grant, skip, top)
 	value := make([]map[string]any, 0, len(page))
 	for _, m := range page {
-		value = append(value, graphMessage(m))
+		if query.Get("$expand") == "attachments" {
+			value = append(value, expanded(m))
+		} else {
+			value = append(value, graphMessage(m))
+		}
 	}
 	answer := map[string]any{
 		"@odata.context": graphContext,
 		"value":          value,
 	}
 	if skip+top < size {
-		answer["@odata.nextLink"] = nextLink(r.URL, skip+top)
+		answer["@odata.nextLink"] = linkTo(r.URL, "$skip", strconv.Itoa(skip+top))
 	}
 	graphJSON(w, answer)
 }
@@ -79,18 +83,18 @@ func graphMessage(m message) map[string]any {
 	}
 }
 
-// nextLink is the next page's URL. It is at Graph's real host, wherever this
-// server listens, because that is what a proxy has to cope with. All other
-// parameters are kept as they were.
-func nextLink(u *url.URL, skip int) string {
+// linkTo is u with a parameter, whose name begins with "$", set anew. It is at
+// Graph's real host, wherever this server listens, because that is what a proxy
+// has to cope with. All other parameters are kept as they were.
+func linkTo(u *url.URL, name, value string) string {
 	var parameters []string
 	for parameter := range strings.SplitSeq(u.RawQuery, "&") {
-		name, _, _ := strings.Cut(parameter, "=")
-		if name != "" && name != "$skip" && !strings.EqualFold(name, "%24skip") {
+		key, _, _ := strings.Cut(parameter, "=")
+		if key != "" && key != name && !strings.EqualFold(key, "%24"+name[1:]) {
 			parameters = append(parameters, parameter)
 		}
 	}
-	parameters = append(parameters, "$skip="+strconv.Itoa(skip))
+	parameters = append(parameters, name+"="+value)
 	return "https://" + graphHost + u.EscapedPath() + "?" + strings.Join(parameters, "&")
 }
 
@@ -145,7 +149,5 @@ func graphHeader(w http.ResponseWriter) {
 
 func graphJSON(w http.ResponseWriter, body any) {
 	graphHeader(w)
-	encoder := json.NewEncoder(w)
-	encoder.SetEscapeHTML(false)
-	_ = encoder.Encode(body) // the client may have left
+	encodeJSON(w, body)
 }

@@ -126,10 +126,13 @@ func writeJSON(w http.ResponseWriter, status int, body any) {
 	w.Header().Set("Content-Type", "application/json; charset=utf-8")
 	w.Header().Set("Cache-Control", "no-store")
 	w.WriteHeader(status)
+	encodeJSON(w, body)
+}
+
+func encodeJSON(w http.ResponseWriter, body any) {
 	encoder := json.NewEncoder(w)
 	encoder.SetEscapeHTML(false)
-	// The client may have left; there is nobody to tell.
-	_ = encoder.Encode(body)
+	_ = encoder.Encode(body) // the client may have left
 }
 
 func randomUUID() string {

@@ -1,13 +1,20 @@
 // Package fakeprovider is a small OAuth 2 authorization server (RFC 6749,
-// 7009, 8414) with an API behind it that looks like Gmail's and Microsoft
-// Graph's. It serves the demo, runs as a process of its own, and lets tests
-// script every way in which a real provider answers late, wrongly or not at
-// all.
+// 7009, 8414) with APIs behind it that look like Gmail's, Google Drive's and
+// Microsoft Graph's. It serves the demo, runs as a process of its own, and lets
+// tests script every way in which a real provider answers late, wrongly or not
+// at all.
+//
+// The APIs page, batch, and take uploads whole, resumable and by upload
+// session; they hand out links at the real hosts and URLs that carry their own
+// authority, and have discovery documents. They are told apart by path, and
+// where they came by a name, that has to be the API's: a proxy keeps it.
 //
 // It is strict where real providers are: a refresh token that was rotated away
-// and comes back ends its whole grant (RFC 9700 section 4.14.2), and the API
-// takes none but live tokens of this server. Everything is kept in memory.
-// The control interface needs no credentials, so serve it on loopback only.
+// and comes back ends its whole grant (RFC 9700 section 4.14.2), the APIs take
+// none but live tokens of this server, and none at all where none belongs, and
+// ranges, sizes and envelopes have to be as documented. A request with a key of
+// the proxy in front is refused and counted. Everything is kept in memory, but
+// of long files no more than their digests. The control interface needs no credentials, so serve it on loopback only.
 package fakeprovider
 
 import (
@@ -45,6 +52,8 @@ type Settings struct {
 	// EchoAuthorization makes /echo/ show the Authorization header as it came
 	// instead of a marker with the access token's number.
 	EchoAuthorization bool `json:"echo_authorization"`
+	// Compress makes the APIs answer JSON in gzip to who accepts it.
+	Compress bool `json:"compress"`
 }
 
 // Server is the authorization server, the API and the control interface, told
@@ -69,6 +78,11 @@ type Server struct {
 	faultID  int
 	totals   Counters
 	log      []*TokenRequest
+	drives   map[string]*drive // by grant
+	uploads  []*file           // oldest first
+	sessions map[string]*session
+	links    map[string]*link // by the secret in them
+	drafts   map[string]*grant
 }
 
 // New returns a server that knows one client, [DefaultClient], and no grant.
@@ -105,9 +119,6 @@ func New(opts Options) *Server {
 	return s
 }
 
-// apiPrefixes are the paths of the API; each belongs to one error dialect.
-var apiPrefixes = []string{"/gmail/", "/v1.0/", "/bytes/", "/sse", "/status/"}
-
 // ServeHTTP implements [http.Handler]. A fault that breaks the connection
 // panics with [http.ErrAbortHandler], as net/http wants it.
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
@@ -116,11 +127,13 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	switch {
 	case hasPrefix("/control/") && addressedByIP(r):
 		s.control.ServeHTTP(w, r)
+	case leaksKey(r):
+		s.refuseLeak(w)
 	case hasPrefix("/echo/") || path == "/echo":
 		// Past the mux, which would clean the path that is to be echoed.
-		s.authenticated(s.echo)(w, r)
+		s.compressed(w, r, s.authenticated(s.echo))
 	case slices.ContainsFunc(apiPrefixes, hasPrefix):
-		s.api.ServeHTTP(w, r)
+		s.compressed(w, r, s.api)
 	default:
 		s.auth.ServeHTTP(w, r)
 	}
@@ -129,15 +142,20 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 // addressedByIP keeps the control interface from who reaches the server under
 // an API's name, through a proxy: it has no other guard.
 func addressedByIP(r *http.Request) bool {
-	host, _, err := net.SplitHostPort(r.Host)
-	if err != nil {
-		host = r.Host
-	}
+	host := hostname(r)
 	return host == "localhost" || net.ParseIP(strings.Trim(host, "[]")) != nil
 }
 
-// Reset forgets grants, clients, tokens, faults, counters and settings made
-// since [New], puts the clock back, and lets every held request go.
+// hostname is the host that the request came to, without a port.
+func hostname(r *http.Request) string {
+	if host, _, err := net.SplitHostPort(r.Host); err == nil {
+		return host
+	}
+	return r.Host
+}
+
+// Reset forgets grants, clients, tokens, files, faults, counters and settings
+// made since [New], puts the clock back, and lets every held request go.
 func (s *Server) Reset() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -151,6 +169,11 @@ func (s *Server) Reset() {
 	s.faults = nil
 	s.totals = Counters{}
 	s.log = nil
+	s.drives = map[string]*drive{}
+	s.uploads = nil
+	s.sessions = map[string]*session{}
+	s.links = map[string]*link{}
+	s.drafts = map[string]*grant{}
 	s.gates.releaseAll()
 }
 
