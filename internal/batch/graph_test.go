@@ -27,8 +27,8 @@ func TestGraphBatchIsWrittenAnew(t *testing.T) {
 	for _, c := range []struct{ name, text, want string }{
 		{
 			"plain",
-			` { "requests" : [ { "id" : "1" , "method" : "GET" , "url" : "/me" } ] } `,
-			`{"requests":[{"id":"1","method":"GET","url":"/me"}]}`,
+			` { "requests" : [ { "id" : "1" , "method" : "GET" , "url" : "/me" }, { "id" : "2" , "method" : "GET" , "url" : "/v1.0/me" } ] } `,
+			`{"requests":[{"id":"1","method":"GET","url":"/me"},{"id":"2","method":"GET","url":"/me"}]}`,
 		},
 		{
 			"client for JavaScript",

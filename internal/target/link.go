@@ -130,6 +130,9 @@ func (q *Request) partTarget(raw, root string, hosts Hosts, scheme func(host str
 			return rest, nil
 		}
 	}
+	if root != "" && len(raw) > len(root) && raw[len(root)] == '/' && strings.EqualFold(raw[:len(root)], root) {
+		return raw, nil // some clients take off the host alone
+	}
 	return root + raw, nil
 }
 

@@ -211,6 +211,9 @@ func TestPartOfABatchIsMappedBack(t *testing.T) {
 	}{
 		{"API's path", byHost, "/gmail/v1/x?a=b", "", "/gmail/v1/x?a=b"},
 		{"below a root", byHost, "/me", "/v1.0", "/v1.0/me"},
+		{"with the root", byHost, "/v1.0/me", "/v1.0", "/v1.0/me"},
+		{"with the root in capitals", byHost, "/V1.0/me", "/v1.0", "/V1.0/me"},
+		{"below a root, with a longer beginning", byHost, "/v1.0x/me", "/v1.0", "/v1.0/v1.0x/me"},
 		{"below a root, without slash", byHost, "me?$top=1", "/v1.0", "/v1.0/me?$top=1"},
 		{"URL in a query, without slash", byHost, "me?$filter=eq(x,'http://y')", "/v1.0", "/v1.0/me?$filter=eq(x,'http://y')"},
 		{"URL in a path, without slash", byHost, "shares/http://y", "/v1.0", ""},
