@@ -155,7 +155,11 @@ http://{{.Listen}}:{{.Port}} {
 		token_endpoint
 		proxy {
 			upstream gmail.googleapis.com {{.Provider}}
+			upstream www.googleapis.com {{.Provider}}
 			upstream graph.microsoft.com {{.Provider}}
+			upstream contoso.sharepoint.com {{.Provider}}
+			upstream outlook.office.com {{.Provider}}
+			upstream reports.office.com {{.Provider}}
 		}
 	}
 	respond 404
@@ -228,11 +232,12 @@ Bellhop demo on %s
   %s/proxy/demo/gmail.googleapis.com/gmail/v1/users/me/messages
   %s/v1/account/demo/oauth-token
   %s/proxy/demo-graph/v1.0/me/messages
+  %s/proxy/demo-graph/v1.0/me/drive/root/children
 
   %s oauth account list --address unix/%s/admin.sock
 
 Ctrl-C ends it and leaves nothing behind. What happens is told here:
 
-`, base, d.key, curl, curl, curl, os.Args[0], d.Dir)
+`, base, d.key, curl, curl, curl, curl, os.Args[0], d.Dir)
 	return err
 }
