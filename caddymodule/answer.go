@@ -26,13 +26,13 @@ func (o *outbound) relink(response *http.Response) error {
 	if o.sealed {
 		o.holdBack(response.Header)
 	}
-	switch {
-	case o.envelope != nil:
+	if o.envelope != nil {
 		return o.relinkParts(response)
-	case o.links == nil, o.handle != nil:
+	}
+	if o.rules == nil {
 		return nil
 	}
-	return rewrite.Response(response, o.links.Rules(), o.links.Replace)
+	return rewrite.Response(response, o.rules, o.links.Replace)
 }
 
 // linkFields are the header fields that may hold a handle.

@@ -89,7 +89,7 @@ func (p *proxy) admitHandle(r *http.Request, c *call) (*outbound, error) {
 		Method: r.Method, Account: h.Account, Host: u.Host, Path: pathOf(u), RawQuery: u.RawQuery, ForceQuery: u.ForceQuery,
 		Base: p.baseOf(r, h.Account),
 	})
-	out.handle = h
+	out.handle, out.rules = h, nil // what it leads to is content
 	out.address = p.addressOf(plainWhere{u.Scheme}, u.Host)
 	out.tokenless = !h.Kind.Token()
 	if out.tokenless {

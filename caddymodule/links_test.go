@@ -130,6 +130,19 @@ func TestContentIsNeverTouched(t *testing.T) {
 	}
 }
 
+func TestCodingsThatCannotBeOpenedAreNotAskedFor(t *testing.T) {
+	s := startProxied(t, graphAtAPI...)
+	for path, want := range map[string]string{
+		"/proxy/carol/v1.0/me":                       "br, gzip;q=0.5",
+		"/proxy/carol/v1.0/me/drive/items/1/content": "br, dcb, gzip;q=0.5",
+	} {
+		s.call(http.MethodGet, path, nil, "Accept-Encoding", "br, dcb, gzip;q=0.5")
+		if got := s.api.only(t).Header.Get("Accept-Encoding"); got != want {
+			t.Errorf("%s: asked for %q, want %q", path, got, want)
+		}
+	}
+}
+
 func TestOperatorsMayNameMoreMembersAndHosts(t *testing.T) {
 	s := startProxied(t, append([]string{
 		"upstream api.acme.example {{api}}",

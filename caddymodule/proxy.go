@@ -26,6 +26,7 @@ import (
 	"github.com/bellhop-proxy/bellhop/internal/policy"
 	"github.com/bellhop-proxy/bellhop/internal/problem"
 	"github.com/bellhop-proxy/bellhop/internal/provider"
+	"github.com/bellhop-proxy/bellhop/internal/rewrite"
 	"github.com/bellhop-proxy/bellhop/internal/secret"
 	"github.com/bellhop-proxy/bellhop/internal/target"
 )
@@ -77,7 +78,9 @@ type outbound struct {
 	tokenless bool
 
 	// links make the answer's URLs lead back here; nil leaves them as they are.
+	// rules say where in its body they are; nil leaves that alone.
 	links *links.Call
+	rules *rewrite.Rules
 	// envelope is the batch that the call is.
 	envelope *batch.Envelope
 	// handle is what was called instead of the API's own URL.
@@ -350,6 +353,7 @@ func (p *proxy) outboundOf(s *service, key *policy.Key, known broker.Account, co
 	}
 	out.handles = request.Base.Root() + target.HandlePath
 	out.links = &links.Call{Request: request, Provider: configured, Extra: p.rewrites, Handles: p.handleHosts, Seal: out.seal}
+	out.rules = out.links.Rules()
 	return out
 }
 
@@ -469,6 +473,9 @@ func (p *proxy) pass(w http.ResponseWriter, r *http.Request, c *call, out *outbo
 	if err := target.CheckHeader(clean.Header); err != nil {
 		p.app.refuse(w, received, c, err, dialectOf(out.Host))
 		return
+	}
+	if out.rules != nil {
+		rewrite.Accept(clean.Header)
 	}
 	answer := &answerWriter{ResponseWriterWrapper: caddyhttp.ResponseWriterWrapper{ResponseWriter: w}, request: r, call: out}
 	if r == received && r.ContentLength != 0 {

@@ -176,7 +176,7 @@ type decoding struct {
 	source  counter
 	decoder decoder // nil before the first Read and after the last
 	wire    *wire
-	raw     bool    // whether it is deflate without the zlib format
+	raw     bool // whether it is deflate without the zlib format
 	err     error
 }
 

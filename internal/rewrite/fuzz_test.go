@@ -106,7 +106,7 @@ func FuzzRewrite(f *testing.F) {
 
 func TestRandomTextsAreRewrittenLikeTheReference(t *testing.T) {
 	replaced := 0
-	for seed := range uint64(4000) {
+	for seed := range uint64(800) {
 		random := rand.New(rand.NewPCG(seed, 2))
 		text := randomText(random)
 		rules := ruleSets[random.IntN(len(ruleSets))]
@@ -122,7 +122,7 @@ func TestRandomTextsAreRewrittenLikeTheReference(t *testing.T) {
 		compare(t, text[:at], rules, seed)
 		compare(t, slices.Insert(text, at, `"\x,]}{:0`[random.IntN(9)]), rules, seed)
 	}
-	if replaced < 300 {
+	if replaced < 50 {
 		t.Errorf("%d texts had something to replace, want more", replaced)
 	}
 }

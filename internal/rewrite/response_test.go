@@ -499,7 +499,7 @@ func TestCloseEndsAReadThatWaits(t *testing.T) {
 func TestABodyClosedEarlyLeavesItsBuffersInOrder(t *testing.T) {
 	text := string(graphList())
 	want := string(referenceRewrite([]byte(text), graphRules, show))
-	for range 20 {
+	for range 3 {
 		for _, codings := range codingMatrix {
 			resp := coded(t, text, codings)
 			respond(t, resp)
@@ -587,14 +587,14 @@ func TestTrailersArriveWithTheEnd(t *testing.T) {
 }
 
 func TestADecompressionBombCostsNoMemory(t *testing.T) {
-	const size = 64 << 20
-	for _, codings := range []string{"gzip", "deflate", "br", "zstd", "gzip, gzip"} {
+	const size = 32 << 20
+	for _, codings := range []string{"gzip", "br", "zstd", "gzip, gzip"} {
 		t.Run(codings, func(t *testing.T) {
 			bomb := bombs(t, codings, size)
 			resp := answer(string(bomb), "Content-Encoding", codings)
 			resp.Header.Set("ETag", `"e"`)
 			respond(t, resp)
-			if grown := heapGrowth(t, resp.Body); grown > 24<<20 {
+			if grown := heapGrowth(t, resp.Body); grown > 16<<20 {
 				t.Errorf("%d KiB of memory in use", grown>>10)
 			}
 			resp.Body.Close()
@@ -609,11 +609,9 @@ func bombs(t *testing.T, codings string, size int) []byte {
 	var w io.WriteCloser
 	switch first {
 	case "gzip":
-		w, _ = gzip.NewWriterLevel(&out, 9)
-	case "deflate":
-		w, _ = zlib.NewWriterLevel(&out, 9)
+		w, _ = gzip.NewWriterLevel(&out, gzip.BestSpeed)
 	case "br":
-		w = brotli.NewWriterLevel(&out, 3)
+		w = brotli.NewWriterLevel(&out, brotli.BestSpeed)
 	case "zstd":
 		w, _ = zstd.NewWriter(&out)
 	}
