@@ -21,7 +21,7 @@ BENCHTIME ?= 2m
 
 .PHONY: help
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 .PHONY: run
 run: build ## start the demo: everything on loopback, with a built-in provider and API
@@ -32,8 +32,9 @@ build: ## build bin/bellhop: Caddy with its standard modules and Bellhop
 	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '-s -w' -tags $(TAGS) -o $(BINARY) ./cmd/bellhop
 
 .PHONY: test
-test: ## run all tests with the race detector (needs a C compiler)
-	CGO_ENABLED=1 $(GO) test -race -tags $(TAGS) ./...
+test: ## run all tests with the race detector (needs a C compiler; installs Chromium)
+	@.ci/need chromium chromium
+	CGO_ENABLED=1 BELLHOP_TEST_TOOLS=required $(GO) test -race -tags $(TAGS) ./...
 
 .PHONY: fmt
 fmt: ## format all Go files
@@ -73,6 +74,13 @@ torture: build ## kill -9 Bellhop N=1000 times for each rotation; SEED=0 draws o
 	$(GO) test -tags $(TAGS) -count=1 -timeout 60m -v -run TestTortureLoses ./internal/torture \
 		-torture.n $(N) -torture.seed $(SEED) -torture.lanes 8 -torture.bellhop $(CURDIR)/$(BINARY)
 
+VOLUME ?= 2147483648
+
+.PHONY: volume
+volume: build ## stream VOLUME=2147483648 bytes each way and watch the memory of the process
+	$(GO) test -tags $(TAGS) -count=1 -timeout 45m -v ./internal/volume \
+		-volume.bellhop $(CURDIR)/$(BINARY) -volume.size $(VOLUME)
+
 .PHONY: fuzz
 fuzz: ## run every fuzz target for FUZZTIME=30s
 	@set -e; for dir in $$(grep -rlE '^func Fuzz' --include='*_test.go' . | xargs -r -n1 dirname | sort -u); do \
@@ -81,6 +89,26 @@ fuzz: ## run every fuzz target for FUZZTIME=30s
 			$(GO) test -tags $(TAGS) -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) $$dir; \
 		done; \
 	done
+
+.PHONY: tools
+tools: ## install what sdk needs beside Go and is missing, from Debian's packages
+	@.ci/need ip iproute2
+	@.ci/need curl curl
+	@.ci/need jq jq
+	@.ci/need node nodejs
+	@.ci/need npm npm
+	@.ci/need /usr/lib/python3/dist-packages/googleapiclient python3-googleapi
+
+SDKFLAGS ?=
+
+.PHONY: sdk
+sdk: build tools ## run the recipes with nothing but Bellhop in reach; SDKFLAGS=-matrix.update
+	npm --prefix examples/recipes/node ci --ignore-scripts --no-audit --no-fund
+	$(GO) -C examples/recipes/go vet .
+	CGO_ENABLED=0 $(GO) -C examples/recipes/go build -trimpath -o $(CURDIR)/bin/recipe-go .
+	$(GO) test -tags $(TAGS) -count=1 -timeout 30m ./internal/matrix -matrix.bellhop $(CURDIR)/$(BINARY) \
+		-matrix.go $(CURDIR)/bin/recipe-go -matrix.table $(CURDIR)/bin/sdk.md $(SDKFLAGS); \
+		status=$$?; cat bin/sdk.md; exit $$status
 
 .PHONY: clean
 clean: ## remove what the other targets built
