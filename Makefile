@@ -66,6 +66,12 @@ examples: build ## adapt every example, and check its format
 bench: build ## measure against plain Caddy; exits 1 below half a target (BENCHTIME=2m)
 	$(GO) run -tags $(TAGS) ./bench -bellhop $(BINARY) -time $(BENCHTIME)
 
+TRANSPORTTIME ?= 10m
+
+.PHONY: bench-transport
+bench-transport: build ## measure HTTP/1.1 and HTTP/2 to the API, near and far (TRANSPORTTIME=10m)
+	$(GO) run -tags $(TAGS) ./bench -transport -bellhop $(BINARY) -time $(TRANSPORTTIME)
+
 N    ?= 1000
 SEED ?= 0
 

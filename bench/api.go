@@ -17,14 +17,22 @@ import (
 	"math/big"
 	"net"
 	"net/http"
+	"net/http/httptest"
+	"net/url"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
+	"strings"
+	"sync/atomic"
 	"time"
+
+	"github.com/bellhop-proxy/bellhop/internal/fakeprovider"
 )
 
 const (
 	apiHost     = "api.bench.example"
+	graphHost   = "graph.microsoft.com"
 	accessToken = "bench-access-token"
 	answerSize  = 2 << 10 // a small answer, so that the cost per call shows
 )
@@ -45,13 +53,19 @@ type apiProcess struct {
 	process
 }
 
-// startAPI starts this program again, as the API.
-func startAPI(ctx context.Context, dir string) (*apiProcess, error) {
+// startAPI starts this program again, as the API. The network leads there; nil
+// is loopback.
+func startAPI(ctx context.Context, dir string, n *network) (*apiProcess, error) {
 	self, err := os.Executable()
 	if err != nil {
 		return nil, err
 	}
 	cmd := exec.CommandContext(ctx, self, "-api", dir)
+	if n != nil {
+		if err := n.lead(cmd); err != nil {
+			return nil, err
+		}
+	}
 	cmd.Stderr = os.Stderr
 	stdout, err := cmd.StdoutPipe()
 	if err != nil {
@@ -68,10 +82,13 @@ func startAPI(ctx context.Context, dir string) (*apiProcess, error) {
 	return api, nil
 }
 
-// serveAPI serves until the context ends, and prints where.
-func serveAPI(ctx context.Context, dir string) error {
+// serveAPI serves at the IP address until the context ends, and prints where.
+func serveAPI(ctx context.Context, dir, ip string) error {
 	certificate, ca, err := selfSigned()
 	if err != nil {
+		return err
+	}
+	if graphPage, err = newGraphPage(ctx); err != nil {
 		return err
 	}
 	addresses := apiAddresses{CA: filepath.Join(dir, "api.pem")}
@@ -79,7 +96,7 @@ func serveAPI(ctx context.Context, dir string) error {
 		return err
 	}
 	var listen net.ListenConfig
-	apiListener, err := listen.Listen(ctx, "tcp", "127.0.0.1:0")
+	apiListener, err := listen.Listen(ctx, "tcp", net.JoinHostPort(ip, "0"))
 	if err != nil {
 		return err
 	}
@@ -99,6 +116,11 @@ func serveAPI(ctx context.Context, dir string) error {
 			Handler:           http.HandlerFunc(answerCall),
 			TLSConfig:         &tls.Config{Certificates: []tls.Certificate{certificate}, MinVersion: tls.VersionTLS12},
 			ReadHeaderTimeout: time.Minute,
+			ConnState: func(_ net.Conn, state http.ConnState) {
+				if state == http.StateNew {
+					accepted.Add(1)
+				}
+			},
 		}
 		failed <- server.ServeTLS(apiListener, "", "")
 	}()
@@ -116,6 +138,23 @@ func serveAPI(ctx context.Context, dir string) error {
 
 var answerBody = bytes.Repeat([]byte("x"), answerSize)
 
+// What the API has seen: bytes of uploads, and connections.
+var received, accepted atomic.Int64
+
+// seen is the answer that tells it.
+type seen struct {
+	Received int64 `json:"received"`
+	Accepted int64 `json:"accepted"`
+}
+
+// The paths of large transfers, and of what was seen of them.
+const (
+	uploadPath   = "/upload"
+	downloadPath = "/download"
+	seenPath     = "/seen"
+	largeSize    = 256 << 20
+)
+
 // answerCall is the API: it refuses calls without the token, so that a proxy
 // that forgets it is not measured as a fast one.
 func answerCall(w http.ResponseWriter, r *http.Request) {
@@ -124,7 +163,73 @@ func answerCall(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	w.Header().Set("Content-Type", "application/octet-stream")
-	w.Write(answerBody)
+	switch r.URL.Path {
+	case fakeprovider.LargePath:
+		w.Header().Set("Content-Type", "application/json;odata.metadata=minimal")
+		w.Header().Set("Content-Length", strconv.Itoa(len(graphPage)))
+		w.Write(graphPage)
+	case uploadPath:
+		countUpload(r.Body)
+	case downloadPath:
+		w.Header().Set("Content-Length", strconv.Itoa(largeSize))
+		_, _ = io.CopyN(w, zeros{}, largeSize)
+	case seenPath:
+		_ = json.NewEncoder(w).Encode(seen{received.Load(), accepted.Load()})
+	default:
+		w.Write(answerBody)
+	}
+}
+
+// graphPage is the answer at [fakeprovider.LargePath].
+var graphPage []byte
+
+func newGraphPage(ctx context.Context) ([]byte, error) {
+	fake := fakeprovider.New(fakeprovider.Options{})
+	grant, err := fake.CreateGrant(fakeprovider.Grant{})
+	if err != nil {
+		return nil, err
+	}
+	form := url.Values{"grant_type": {"refresh_token"}, "refresh_token": {grant.RefreshToken}}
+	request := httptest.NewRequestWithContext(ctx, http.MethodPost, "/token", strings.NewReader(form.Encode()))
+	request.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+	request.SetBasicAuth(fakeprovider.DefaultClient.ID, fakeprovider.DefaultClient.Secrets[0])
+	answer := httptest.NewRecorder()
+	fake.ServeHTTP(answer, request)
+	var token struct {
+		Value string `json:"access_token"`
+	}
+	if err := json.Unmarshal(answer.Body.Bytes(), &token); err != nil {
+		return nil, err
+	}
+	request = httptest.NewRequestWithContext(ctx, http.MethodGet, fakeprovider.LargePath, nil)
+	request.Header.Set("Authorization", "Bearer "+token.Value)
+	answer = httptest.NewRecorder()
+	fake.ServeHTTP(answer, request)
+	if answer.Code != http.StatusOK {
+		return nil, fmt.Errorf("the fake provider answers %d to %s", answer.Code, fakeprovider.LargePath)
+	}
+	return answer.Body.Bytes(), nil
+}
+
+// countUpload reads a body as it comes.
+func countUpload(body io.Reader) {
+	buffer := make([]byte, 32<<10)
+	for {
+		n, err := body.Read(buffer)
+		received.Add(int64(n))
+		if err != nil {
+			return
+		}
+	}
+}
+
+// zeros is an endless reader.
+type zeros struct{}
+
+// Read implements [io.Reader].
+func (zeros) Read(p []byte) (int, error) {
+	clear(p)
+	return len(p), nil
 }
 
 // answerToken is the token endpoint (RFC 6749 section 5.1).
@@ -142,7 +247,7 @@ func selfSigned() (tls.Certificate, []byte, error) {
 	template := &x509.Certificate{
 		SerialNumber:          big.NewInt(1),
 		Subject:               pkix.Name{CommonName: apiHost},
-		DNSNames:              []string{apiHost},
+		DNSNames:              []string{apiHost, "*." + apiHost, graphHost},
 		NotBefore:             time.Now().Add(-time.Hour),
 		NotAfter:              time.Now().Add(24 * time.Hour),
 		IsCA:                  true,

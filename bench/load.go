@@ -2,6 +2,7 @@ package main
 
 import (
 	"bufio"
+	"bytes"
 	"context"
 	"fmt"
 	"io"
@@ -21,6 +22,7 @@ const (
 // target is what is called.
 type target struct {
 	address, path, key string
+	contains           string // by what the right answer is known
 }
 
 // result is what the rounds of one target came to.
@@ -71,7 +73,7 @@ func compare(ctx context.Context, s *server, a, b target, share time.Duration) (
 			slices.Reverse(pair)
 		}
 		for _, one := range pair {
-			got, err := one.saturate(ctx, s, round)
+			got, err := saturate(ctx, s.process, []target{one.target}, connections, round)
 			if err != nil {
 				return nil, nil, err
 			}
@@ -87,9 +89,9 @@ func compare(ctx context.Context, s *server, a, b target, share time.Duration) (
 	return first, second, nil
 }
 
-// saturate calls the target on a fixed number of connections, each as fast as
-// it answers.
-func (t target) saturate(ctx context.Context, s *server, round time.Duration) (*result, error) {
+// saturate has a number of callers call the targets, which are dealt out to
+// them, each on a connection of its own and as fast as it is answered.
+func saturate(ctx context.Context, s process, targets []target, callers int, round time.Duration) (*result, error) {
 	var (
 		total  result
 		failed error
@@ -97,9 +99,9 @@ func (t target) saturate(ctx context.Context, s *server, round time.Duration) (*
 		wg     sync.WaitGroup
 	)
 	begin, cpu := time.Now(), s.cpu()
-	for range connections {
+	for i := range callers {
 		wg.Go(func() {
-			latencies, err := t.callUntil(ctx, begin.Add(round))
+			latencies, err := targets[i%len(targets)].callUntil(ctx, begin.Add(round))
 			mu.Lock()
 			defer mu.Unlock()
 			total.latencies = append(total.latencies, latencies...)
@@ -156,7 +158,7 @@ func readAnswer(reader *bufio.Reader) error {
 	return err
 }
 
-// check makes one call.
+// check makes one call, whose answer must contain what the target says.
 func (t target) check(ctx context.Context) error {
 	request, err := t.newRequest(ctx)
 	if err != nil {
@@ -170,6 +172,9 @@ func (t target) check(ctx context.Context) error {
 	body, err := io.ReadAll(response.Body)
 	if err == nil && response.StatusCode != http.StatusOK {
 		err = fmt.Errorf("%s: status %d: %s", t.path, response.StatusCode, body)
+	}
+	if err == nil && !bytes.Contains(body, []byte(t.contains)) {
+		err = fmt.Errorf("%s: the answer does not contain %s", t.path, t.contains)
 	}
 	return err
 }

@@ -20,13 +20,20 @@ import (
 func main() {
 	binary := flag.String("bellhop", "bin/bellhop", "the `file` to measure")
 	total := flag.Duration("time", 2*time.Minute, "how long to put load on it, in all")
+	transports := flag.Bool("transport", false, "compare ways to reach an API instead, small calls beside large ones")
 	asAPI := flag.String("api", "", "serve as the API, with files in this `directory` (bench starts itself so)")
 	flag.Parse()
 
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
 	defer stop()
-	if *asAPI != "" {
-		exitOn(serveAPI(ctx, *asAPI))
+	switch {
+	case *asAPI != "":
+		ip, err := arrive(ctx)
+		exitOn(err)
+		exitOn(serveAPI(ctx, *asAPI, ip))
+		return
+	case *transports:
+		exitOn(isolated(ctx, func() error { return measureTransports(ctx, *binary, *total, os.Stdout) }))
 		return
 	}
 	report := new(report)
@@ -57,14 +64,15 @@ func measure(ctx context.Context, binary string, total time.Duration, report *re
 	}
 	defer os.RemoveAll(dir)
 
-	api, err := startAPI(ctx, dir)
+	api, err := startAPI(ctx, dir, nil)
 	if err != nil {
 		return fmt.Errorf("starting the API: %w", err)
 	}
 	defer api.stop()
 
-	// Two pairs with each kind of logging, and the latency: five equal shares.
-	share := total / 5
+	// Two pairs with each kind of logging, the answers that are rewritten, and
+	// the latency: six equal shares.
+	share := total / 6
 	for _, logging := range []bool{false, true} {
 		if err := measureServer(ctx, binary, filepath.Join(dir, fmt.Sprint("logging-", logging)), api, logging, share, report); err != nil {
 			return err
@@ -89,17 +97,23 @@ func measureServer(ctx context.Context, binary, dir string, api *apiProcess, log
 	if err != nil {
 		return fmt.Errorf("proxied calls%s: %w", suffix, err)
 	}
-	report.pair("proxied call / reverse_proxy"+suffix, proxied, plain, true)
+	report.pair("proxied call / reverse_proxy"+suffix, proxied, plain, proxying)
 
 	token, static, err := compare(ctx, s, s.token(), s.respond(), share)
 	if err != nil {
 		return fmt.Errorf("token endpoint%s: %w", suffix, err)
 	}
-	report.pair("token endpoint / respond"+suffix, token, static, false)
+	report.rate("token endpoint / respond"+suffix, token, static, 0.7)
 
 	if logging {
 		return s.checkLogs(token.calls+proxied.calls, static.calls+plain.calls)
 	}
+	rewritten, passedOn, err := compare(ctx, s, s.rewritten(), s.passedOn(), share)
+	if err != nil {
+		return fmt.Errorf("rewritten answers: %w", err)
+	}
+	report.pair("100 KiB of Graph JSON rewritten / reverse_proxy passing it", rewritten, passedOn, rewriting)
+
 	direct, through, plain, err := paced(ctx, api, s, share)
 	if err != nil {
 		return fmt.Errorf("calls at %d a second: %w", pace, err)

@@ -16,10 +16,15 @@ import (
 	"text/template"
 	"time"
 
+	"github.com/bellhop-proxy/bellhop/internal/fakeprovider"
 	"github.com/bellhop-proxy/bellhop/internal/policy"
 )
 
-const account = "bench"
+// The accounts, each of the provider of that name.
+const (
+	account      = "bench"
+	graphAccount = "microsoft"
+)
 
 // caddyfile has a site for each thing that is measured.
 var caddyfile = template.Must(template.New("Caddyfile").Parse(`{
@@ -48,9 +53,16 @@ var caddyfile = template.Must(template.New("Caddyfile").Parse(`{
 			scopes bench
 			api_host {{.APIHost}}
 		}
+		provider microsoft {
+			tenant organizations
+			token_endpoint {{.API.Token}}
+			client_id bench
+			client_secret {file.{{.Dir}}/secret}
+			scopes https://{{.GraphHost}}/Mail.Read
+		}
 		key caller {
 			hash {{.CallerHash}}
-			account {{.Account}}
+			account {{.Account}} {{.GraphAccount}}
 		}
 		key mailer {
 			hash {{.MailerHash}}
@@ -74,6 +86,7 @@ http://{{.Bellhop}} {
 		token_endpoint
 		proxy {
 			upstream {{.APIHost}} https://{{.API.API}}
+			upstream {{.GraphHost}} https://{{.API.API}}
 			transport http {
 				tls_trust_pool file {{.API.CA}}
 			}
@@ -87,6 +100,8 @@ http://{{.ReverseProxy}} {
 		header_up Host {{.APIHost}}
 		header_up Authorization "Bearer {{.AccessToken}}"
 		transport http {
+			versions 1.1
+			keepalive_idle_conns_per_host 256
 			tls_trust_pool file {{.API.CA}}
 			tls_server_name {{.APIHost}}
 		}
@@ -109,7 +124,9 @@ type server struct {
 	API          *apiProcess
 	APIHost      string
 	AccessToken  string
+	GraphHost    string
 	Account      string
+	GraphAccount string
 	Logging      bool
 	CallerHash   string
 	MailerHash   string
@@ -126,27 +143,38 @@ func startServer(ctx context.Context, binary, dir string, api *apiProcess, loggi
 	caller, callerHash := policy.NewKey()
 	mailer, mailerHash := policy.NewKey()
 	s := &server{
-		Dir: dir, API: api, APIHost: apiHost, AccessToken: accessToken, Account: account, Logging: logging,
+		Dir: dir, API: api, APIHost: apiHost, GraphHost: graphHost, AccessToken: accessToken, Account: account, GraphAccount: graphAccount, Logging: logging,
 		CallerHash: policy.FormatHash(callerHash), MailerHash: policy.FormatHash(mailerHash),
 		callerKey: caller.Reveal(), mailerKey: mailer.Reveal(),
 	}
 	if err := freeAddresses(ctx, &s.Bellhop, &s.ReverseProxy, &s.Respond); err != nil {
 		return nil, err
 	}
-	config := filepath.Join(dir, "Caddyfile")
 	var text bytes.Buffer
+	if err := caddyfile.Execute(&text, s); err != nil {
+		return nil, err
+	}
+	var err error
+	s.process, err = launch(ctx, binary, dir, text.Bytes(), []string{account, graphAccount},
+		s.proxied(), s.reverseProxied(), s.token(), s.respond(), s.rewritten(), s.passedOn())
+	return s, err
+}
+
+// launch starts the binary in a directory of its own, registers the accounts,
+// and checks that each target answers.
+func launch(ctx context.Context, binary, dir string, caddyfile []byte, accounts []string, targets ...target) (process, error) {
+	config := filepath.Join(dir, "Caddyfile")
 	err := errors.Join(
 		os.Mkdir(dir, 0o700),
 		os.WriteFile(filepath.Join(dir, "secret"), []byte("bench-client-secret"), 0o600),
-		caddyfile.Execute(&text, s),
-		os.WriteFile(config, text.Bytes(), 0o600),
+		os.WriteFile(config, caddyfile, 0o600),
 	)
 	if err != nil {
-		return nil, err
+		return process{}, err
 	}
 	stderr, err := os.Create(filepath.Join(dir, "stderr.log"))
 	if err != nil {
-		return nil, err
+		return process{}, err
 	}
 	defer stderr.Close()
 
@@ -154,42 +182,28 @@ func startServer(ctx context.Context, binary, dir string, api *apiProcess, loggi
 	cmd.Env = append(os.Environ(), "XDG_DATA_HOME="+dir, "XDG_CONFIG_HOME="+dir, "HOME="+dir)
 	cmd.Stderr = stderr
 	if err := cmd.Start(); err != nil {
-		return nil, err
+		return process{}, err
 	}
-	s.process = process{cmd}
-	if err := s.register(ctx, binary, config); err != nil {
-		s.stop()
+	p := process{cmd}
+	if err := register(ctx, binary, dir, accounts, targets); err != nil {
+		p.stop()
 		said, _ := os.ReadFile(stderr.Name())
-		return nil, fmt.Errorf("%w\n%s", err, said)
+		return process{}, fmt.Errorf("%w\n%s", err, said)
 	}
-	return s, nil
+	return p, nil
 }
 
-// register adds the account as soon as the admin endpoint is there, and checks
-// that each site answers.
-func (s *server) register(ctx context.Context, binary, config string) error {
+// register adds the accounts as soon as the server has started, and checks
+// that each target answers.
+func register(ctx context.Context, binary, dir string, accounts []string, targets []target) error {
 	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
 	defer cancel()
-	for {
-		var dialer net.Dialer
-		conn, err := dialer.DialContext(ctx, "unix", filepath.Join(s.Dir, "admin.sock"))
-		if err == nil {
-			conn.Close()
-			break
-		}
-		select {
-		case <-ctx.Done():
-			return fmt.Errorf("the admin endpoint does not answer: %w", err)
-		case <-time.After(20 * time.Millisecond):
+	for _, name := range accounts {
+		if err := addAccount(ctx, binary, filepath.Join(dir, "Caddyfile"), name); err != nil {
+			return err
 		}
 	}
-	cmd := exec.CommandContext(ctx, binary, "oauth", "account", "add", account, "--provider", "bench",
-		"--refresh-token-file", "-", "--config", config)
-	cmd.Stdin = strings.NewReader("bench-refresh-token")
-	if output, err := cmd.CombinedOutput(); err != nil {
-		return fmt.Errorf("%s: %w\n%s", strings.Join(cmd.Args[1:], " "), err, output)
-	}
-	for _, t := range []target{s.proxied(), s.reverseProxied(), s.token(), s.respond()} {
+	for _, t := range targets {
 		if err := t.check(ctx); err != nil {
 			return err
 		}
@@ -197,18 +211,53 @@ func (s *server) register(ctx context.Context, binary, config string) error {
 	return nil
 }
 
-func (s *server) proxied() target {
-	return target{s.Bellhop, "/proxy/" + account + "/" + apiHost + "/messages", s.callerKey}
+// addAccount registers an account of the provider of the same name; that fails
+// until the server has started.
+func addAccount(ctx context.Context, binary, config, name string) error {
+	for {
+		cmd := exec.CommandContext(ctx, binary, "oauth", "account", "add", name, "--provider", name,
+			"--refresh-token-file", "-", "--config", config)
+		cmd.Stdin = strings.NewReader("bench-refresh-token")
+		output, err := cmd.CombinedOutput()
+		if err == nil {
+			return nil
+		}
+		select {
+		case <-ctx.Done():
+			return fmt.Errorf("%s: %w\n%s", strings.Join(cmd.Args[1:], " "), err, output)
+		case <-time.After(50 * time.Millisecond):
+		}
+	}
 }
 
-func (s *server) reverseProxied() target { return target{s.ReverseProxy, "/messages", s.callerKey} }
+func (s *server) proxied() target {
+	return target{address: s.Bellhop, path: "/proxy/" + account + "/" + apiHost + "/messages", key: s.callerKey}
+}
+
+func (s *server) reverseProxied() target {
+	return target{address: s.ReverseProxy, path: "/messages", key: s.callerKey}
+}
+
+// rewritten is an answer in which a URL is rewritten; passedOn is the same as
+// the API gave it.
+func (s *server) rewritten() target {
+	base := "/proxy/" + graphAccount + "/" + graphHost
+	return target{
+		address: s.Bellhop, path: base + fakeprovider.LargePath, key: s.callerKey,
+		contains: `"@odata.nextLink":"http://` + s.Bellhop + base,
+	}
+}
+
+func (s *server) passedOn() target {
+	return target{address: s.ReverseProxy, path: fakeprovider.LargePath, key: s.callerKey}
+}
 
 func (s *server) token() target {
-	return target{s.Bellhop, "/v1/account/" + account + "/oauth-token", s.mailerKey}
+	return target{address: s.Bellhop, path: "/v1/account/" + account + "/oauth-token", key: s.mailerKey}
 }
 
 func (s *server) respond() target {
-	return target{s.Respond, "/v1/account/" + account + "/oauth-token", s.mailerKey}
+	return target{address: s.Respond, path: "/v1/account/" + account + "/oauth-token", key: s.mailerKey}
 }
 
 // checkLogs fails where fewer lines were logged than calls made: a server that

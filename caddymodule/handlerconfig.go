@@ -124,7 +124,10 @@ type Proxy struct {
 	// The transport to the APIs: Caddy's own `http` transport, with
 	// `"protocol": "http"`. It must not skip the verification of certificates,
 	// set the server name or send the PROXY protocol. Default: that transport's
-	// defaults.
+	// defaults, but for these: `versions` is `["1.1"]`, so that no call waits
+	// behind a large body or a lost packet of another, as it does where all share
+	// one HTTP/2 connection; up to 256 idle connections for each host, kept for a
+	// minute; `expect_continue_timeout` is `1s`; `compression` is `false`.
 	TransportRaw json.RawMessage `json:"transport,omitempty" caddy:"namespace=http.reverse_proxy.transport inline_key=protocol"`
 
 	// The account of the origin form: `key` for the one account that the key is

@@ -24,6 +24,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -654,13 +655,18 @@ func secureAPI(t *testing.T) (server *httptest.Server, caFile string) {
 }
 
 func TestUpstreamsOverTLSAreTheAPIHosts(t *testing.T) {
+	t.Run("by default", func(t *testing.T) { testUpstreamsOverTLS(t, "", "HTTP/1.1") })
+	t.Run("HTTP/2 where it is configured", func(t *testing.T) { testUpstreamsOverTLS(t, "versions 1.1 2", "HTTP/2.0") })
+}
+
+func testUpstreamsOverTLS(t *testing.T, versions, wantProto string) {
 	server, caFile := secureAPI(t)
 	s := startProxied(
 		t, "api_host api.acme.example", "api_host api.acme.example\napi_host a.example.com\napi_host b.example.com",
 		"upstream api.acme.example {{api}}", strings.Join([]string{
 			"upstream api.acme.example " + server.URL, "upstream a.example.com " + server.URL, "upstream b.example.com " + server.URL,
 			"upstream people.googleapis.com " + server.URL,
-			"transport http {", "tls_trust_pool file " + caFile, "}",
+			"transport http {", "tls_trust_pool file " + caFile, versions, "}",
 		}, "\n"),
 	)
 	connections := map[string]string{}
@@ -675,7 +681,7 @@ func TestUpstreamsOverTLSAreTheAPIHosts(t *testing.T) {
 				t.Errorf("%v, %d %s", err, r.status, r.body)
 				return
 			}
-			if got[0] != host || got[1] != host || got[3] != "HTTP/2.0" {
+			if got[0] != host || got[1] != host || got[3] != wantProto {
 				t.Errorf("%s: server name %s, Host %s, %s", host, got[0], got[1], got[3])
 			}
 			mu.Lock()
@@ -692,6 +698,42 @@ func TestUpstreamsOverTLSAreTheAPIHosts(t *testing.T) {
 	wantProblem(t, r, problem.UpstreamError)
 	if !bytes.Contains(r.body, []byte(`"reason":"UpstreamError"`)) {
 		t.Errorf("a wrong certificate, not in Google's words: %s", r.body)
+	}
+}
+
+func TestConnectionsAreUsedAgain(t *testing.T) {
+	// Caddy's own default keeps 32 idle connections. Where the machine is slow,
+	// net/http gives up one or the other.
+	const callers, bound = 100, 125
+	var accepted atomic.Int64
+	arrived, release := make(chan struct{}), make(chan struct{})
+	server := httptest.NewUnstartedServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {
+		arrived <- struct{}{}
+		<-release
+	}))
+	server.Config.ConnState = func(_ net.Conn, state http.ConnState) {
+		if state == http.StateNew {
+			accepted.Add(1)
+		}
+	}
+	server.Start()
+	t.Cleanup(server.Close)
+	s := startProxied(t, "upstream api.acme.example {{api}}", "upstream api.acme.example "+server.URL)
+	for range 2 {
+		var wg sync.WaitGroup
+		for range callers {
+			wg.Go(func() { s.call(http.MethodGet, "/proxy/bob/x", nil) })
+		}
+		for range callers {
+			<-arrived
+		}
+		for range callers {
+			release <- struct{}{}
+		}
+		wg.Wait()
+	}
+	if n := accepted.Load(); n > bound {
+		t.Errorf("%d connections for two times %d calls at once", n, callers)
 	}
 }
 
