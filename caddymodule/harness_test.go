@@ -269,7 +269,7 @@ func (b *bellhop) adminReply(method, path string, body any) reply {
 		b.t.Fatal(err)
 	}
 	request.Header.Set("Content-Type", "application/json")
-	socket := http.Client{Transport: &http.Transport{
+	socket := http.Client{CheckRedirect: client.CheckRedirect, Transport: &http.Transport{
 		DisableKeepAlives: true,
 		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
 			return new(net.Dialer).DialContext(ctx, "unix", filepath.Join(b.dir, "admin.sock"))

@@ -198,7 +198,7 @@ func (a *App) token(r *http.Request, c *call) (*tokenAnswer, error) {
 	token, err := s.broker.Token(r.Context(), c.account, audience, options)
 	countToken(acct.Provider, token, err)
 	if err != nil {
-		return nil, err
+		return nil, nameConsent(err, p, audience)
 	}
 	answer := &tokenAnswer{
 		Account:          acct.ID,
