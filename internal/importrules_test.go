@@ -73,7 +73,7 @@ var importRules = []importRule{
 	},
 	{
 		name:  "what judges a request is pure",
-		of:    []string{"internal/target", "internal/policy"},
+		of:    []string{"internal/target", "internal/policy", "internal/operation"},
 		never: []string{"golang.org/x/oauth2", module + "/internal/broker", module + "/internal/provider", module + "/internal/store"},
 	},
 	{

@@ -16,8 +16,12 @@ type Permission string
 const (
 	// Any key will do, whatever it reaches.
 	Any Permission = ""
-	// Proxy is calling an API as the account. Every key has it for the
-	// accounts that it reaches.
+	// Reach is using the account in ways that a key's rules are not for: before
+	// it is known which API is called, and with a URL that an API handed out.
+	// Every key has it for the accounts that it reaches.
+	Reach Permission = "reach"
+	// Proxy is calling an API as the account. A key without rules has it for
+	// the accounts that it reaches.
 	Proxy Permission = "proxy"
 	// Token is being given the account's access token.
 	Token Permission = "token"
@@ -34,8 +38,11 @@ type Facts struct {
 	Account string
 	// Needs is the permission.
 	Needs Permission
-	// Request is what goes to an API; nil for calls of Bellhop's own.
+	// Request is what goes to an API, where [Proxy] is needed.
 	Request *target.Request
+	// Envelope is set for a batch whose parts are judged each by itself: it need
+	// not be allowed, but may be forbidden.
+	Envelope bool
 	// Client is the caller's address; invalid where it has none (a unix
 	// socket), which is in no range.
 	Client netip.Addr
@@ -60,12 +67,15 @@ type Decision struct {
 	Allowed bool
 	// Reason is why not; empty if allowed.
 	Reason Reason
-	// Missing says in words what the key would need; empty if allowed.
+	// Missing says in words what the key would need; empty if allowed, or if
+	// nothing that could be added would help.
 	Missing string
+	// Forbids says in words what forbids the call where nothing is missing.
+	Forbids string
 }
 
 // Judge decides whether the key may make the call. It does not allocate for a
-// call that is allowed.
+// call that is allowed to a key without rules.
 func Judge(key *Key, facts *Facts) Decision {
 	switch {
 	case !key.Expires.IsZero() && !facts.Now.Before(key.Expires):
@@ -76,8 +86,14 @@ func Judge(key *Key, facts *Facts) Decision {
 		return Decision{Reason: ReasonPermission, Missing: fmt.Sprintf("the permission %q", string(facts.Needs))}
 	case key.needsReach(facts.Needs) && !key.Reaches(facts.Account):
 		return Decision{Reason: ReasonAccount, Missing: fmt.Sprintf("an account pattern that matches %q", facts.Account)}
-	case len(key.Rules)+len(key.Presets) > 0 && (facts.Needs == Proxy || facts.Needs == Token):
-		return Decision{Reason: ReasonRule, Missing: missingRule(facts)}
+	case len(key.Presets) > 0 && (facts.Needs == Proxy || facts.Needs == Token):
+		return Decision{Reason: ReasonRule, Forbids: "its presets are not known"}
+	case len(key.Rules) > 0 && facts.Needs == Token:
+		return Decision{Reason: ReasonRule, Forbids: "it has rules, which nobody could enforce on who holds an access token"}
+	case len(key.Rules) > 0 && facts.Needs == Proxy && facts.Request == nil:
+		return Decision{Reason: ReasonRule, Missing: "a rule for this call"}
+	case len(key.Rules) > 0 && facts.Needs == Proxy:
+		return judgeByRules(key.Rules, facts)
 	}
 	return Decision{Allowed: true}
 }
@@ -90,6 +106,8 @@ func (d Decision) Problem() *problem.Problem {
 		return nil
 	case d.Reason == ReasonExpired:
 		return InvalidKey()
+	case d.Forbids != "":
+		return problem.New(problem.NotAllowed, "the API key does not allow this call: "+d.Forbids)
 	}
 	return problem.New(problem.NotAllowed, "the API key does not allow this call: it lacks "+d.Missing)
 }
@@ -114,7 +132,7 @@ func (k *Key) admits(client netip.Addr) bool {
 // nobody's.
 func (k *Key) has(needs Permission) bool {
 	switch needs {
-	case Any, Proxy:
+	case Any, Reach, Proxy:
 		return true
 	case Token:
 		return k.Token
@@ -137,12 +155,4 @@ func (k *Key) needsReach(needs Permission) bool {
 		return !k.Admin
 	}
 	return true
-}
-
-// missingRule describes the rule that would allow the call.
-func missingRule(facts *Facts) string {
-	if facts.Request == nil {
-		return "a rule for this call"
-	}
-	return fmt.Sprintf("a rule that allows %s %s%s", facts.Request.Method, facts.Request.Host, facts.Request.Path)
 }

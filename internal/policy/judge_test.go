@@ -28,7 +28,8 @@ func TestJudge(t *testing.T) {
 	ranged := reaching(func(k *Key) {
 		k.CIDRs = []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8"), netip.MustParsePrefix("2001:db8::/32"), netip.MustParsePrefix("fe80::/10")}
 	})
-	ruled := reaching(func(k *Key) { k.Rules = []string{"GET *"} })
+	ruled := reaching(func(k *Key) { k.Rules = mustParse("GET *") })
+	ruledToken := reaching(func(k *Key) { k.Rules, k.Token = mustParse("* *"), true })
 	preset := reaching(func(k *Key) { k.Presets = []string{"read"} })
 	for _, c := range []struct {
 		name    string
@@ -68,7 +69,11 @@ func TestJudge(t *testing.T) {
 		{"no address", ranged, "alice", Proxy, "", ReasonAddress, "address range"},
 		{"address before permission", ranged, "alice", Token, "11.0.0.1", ReasonAddress, "11.0.0.1"},
 		{"rules are not ignored", ruled, "alice", Proxy, "", ReasonRule, "POST gmail.googleapis.com/send"},
-		{"presets are not ignored", preset, "alice", Proxy, "", ReasonRule, "POST gmail.googleapis.com/send"},
+		{"presets are not ignored", preset, "alice", Proxy, "", ReasonRule, "presets"},
+		{"rules are not for reaching the account", ruled, "alice", Reach, "", "", ""},
+		{"out of reach", ruled, "mallory", Reach, "", ReasonAccount, "mallory"},
+		{"rules are not for calls of our own", ruled, "alice", Any, "", "", ""},
+		{"no token beside rules", ruledToken, "alice", Token, "", ReasonRule, "who holds"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			facts := Facts{
@@ -82,8 +87,8 @@ func TestJudge(t *testing.T) {
 			if got.Reason != c.want || got.Allowed != (c.want == "") {
 				t.Fatalf("got %+v, want reason %q", got, c.want)
 			}
-			if !strings.Contains(got.Missing, c.missing) || (c.want == "") != (got.Missing == "") {
-				t.Errorf("what is missing reads %q", got.Missing)
+			if says := got.Missing + got.Forbids; !strings.Contains(says, c.missing) || (c.want == "") != (says == "") || got.Missing != "" && got.Forbids != "" {
+				t.Errorf("what is missing reads %q, what forbids %q", got.Missing, got.Forbids)
 			}
 		})
 	}
@@ -102,6 +107,13 @@ func TestJudgeDoesNotAllocateForAnAllowedCall(t *testing.T) {
 	})
 	if n > 0 {
 		t.Errorf("Judge allocates %v times", n)
+	}
+}
+
+func TestRulesRefuseACallThatIsNotKnown(t *testing.T) {
+	key := Key{Accounts: []string{"*"}, Rules: mustParse("* *")}
+	if got := Judge(&key, &Facts{Account: "alice", Needs: Proxy, Now: now}); got.Allowed || got.Reason != ReasonRule {
+		t.Errorf("%+v", got)
 	}
 }
 

@@ -67,7 +67,7 @@ func CheckKey(s string) error {
 		return ErrKeyForm
 	}
 	for i := len(keyPrefix); i < len(s); i++ {
-		if strings.IndexByte(base62, s[i]) < 0 {
+		if c := s[i]; (c < '0' || '9' < c) && (c < 'A' || 'Z' < c) && (c < 'a' || 'z' < c) {
 			return ErrKeyForm
 		}
 	}

@@ -36,7 +36,7 @@ type Key struct {
 	// Rate is how often the key may call.
 	Rate string `json:"rate,omitempty"`
 	// Rules are the calls that the key may make; none and no presets: any.
-	Rules []string `json:"allow,omitempty"`
+	Rules []Rule `json:"allow,omitempty"`
 	// Presets are named sets of rules.
 	Presets []string `json:"presets,omitempty"`
 	// Created is when the key was made; zero for one of the configuration.
@@ -61,12 +61,20 @@ func (k *Key) Validate() error {
 			return fmt.Errorf("key %s: cidr %s is not an address range", k.Name, cidr)
 		}
 	}
+	if len(k.Rules) > maxRules {
+		return fmt.Errorf("key %s: it has more than %d rules: write fewer, with wildcards", k.Name, maxRules)
+	}
+	for i := range k.Rules {
+		if k.Rules[i].text == "" {
+			return fmt.Errorf("key %s: a rule is empty", k.Name)
+		}
+	}
 	limited := len(k.Rules) > 0 || len(k.Presets) > 0
 	switch {
 	case k.Token && limited:
 		return fmt.Errorf("key %s: token does not go with rules or presets, because whoever holds an access token has its whole scope", k.Name)
-	case limited:
-		return fmt.Errorf("key %s: not yet: rules and presets", k.Name)
+	case len(k.Presets) > 0:
+		return fmt.Errorf("key %s: not yet: presets", k.Name)
 	case k.Rate != "":
 		return fmt.Errorf("key %s: not yet: rate", k.Name)
 	}

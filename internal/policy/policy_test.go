@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"net/netip"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -100,10 +101,12 @@ func TestValidate(t *testing.T) {
 		"reserved account":         {func(k *Key) { k.Accounts = []string{".bellhop"} }, "reserved"},
 		"control in pattern":       {func(k *Key) { k.Accounts = []string{"a\n*"} }, "control"},
 		"zero range":               {func(k *Key) { k.CIDRs = []netip.Prefix{{}} }, "address range"},
-		"rules":                    {func(k *Key) { k.Rules = []string{"GET *"} }, "not yet: rules"},
-		"presets":                  {func(k *Key) { k.Presets = []string{"read"} }, "not yet: rules"},
+		"rules":                    {func(k *Key) { k.Rules = mustParse("GET *", "!* *") }, ""},
+		"empty rule":               {func(k *Key) { k.Rules = []Rule{{}} }, "empty"},
+		"too many rules":           {func(k *Key) { k.Rules = slices.Repeat(mustParse("GET *"), 257) }, "more than 256"},
+		"presets":                  {func(k *Key) { k.Presets = []string{"read"} }, "not yet: presets"},
 		"rate":                     {func(k *Key) { k.Rate = "10/s" }, "not yet: rate"},
-		"token with rules":         {func(k *Key) { k.Token, k.Rules = true, []string{"GET *"} }, "whole scope"},
+		"token with rules":         {func(k *Key) { k.Token, k.Rules = true, mustParse("GET *") }, "whole scope"},
 		"token with presets":       {func(k *Key) { k.Token, k.Presets = true, []string{"read"} }, "whole scope"},
 		"expiry in the past is ok": {func(k *Key) { k.Expires = time.Unix(1, 0) }, ""},
 	} {
@@ -167,7 +170,7 @@ func TestKeySurvivesJSON(t *testing.T) {
 		Token: true, Admin: true, Connect: true,
 		Expires: time.Date(2030, 1, 2, 3, 4, 5, 0, time.UTC),
 		CIDRs:   []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8"), netip.MustParsePrefix("2001:db8::/32")},
-		Rate:    "10/s", Rules: []string{"GET *"}, Presets: []string{"read"},
+		Rate:    "10/s", Rules: mustParse("GET *", "!POST gmail.googleapis.com/**/send"), Presets: []string{"read"},
 		Created: time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC),
 	}
 	data, err := json.Marshal(&want)
