@@ -46,10 +46,17 @@ const (
 // KindOf says which kind of batch a call is, for an account of that type of
 // provider.
 func KindOf(q *target.Request, providerType string) Kind {
-	if q.Method != http.MethodPost {
+	kind := kindOfPath(q.Path, providerType)
+	switch q.Method {
+	case http.MethodPost:
+	case http.MethodGet, http.MethodHead, http.MethodOptions:
 		return None
+	default:
+		if kind != None {
+			return Unsupported // whether the API minds the method is not known
+		}
 	}
-	return kindOfPath(q.Path, providerType)
+	return kind
 }
 
 // kindOfPath judges a path as an API might read it, whatever is escaped in it.
@@ -114,10 +121,10 @@ type Options struct {
 	// part as the API will take it, with the batch's own query where that
 	// counts for the parts. The error is a [problem.Problem].
 	Judge func(part *target.Request) error
-	// OpenHandle gives the URL behind a handle of ours in a part's JSON body,
-	// as the member "@microsoft.graph.sourceUrl" of its outermost object; nil
-	// opens none.
-	OpenHandle func(url string) (opened string, ok bool)
+	// OpenHandle gives the URL behind a handle of ours in the JSON body of a
+	// part, as the member "@microsoft.graph.sourceUrl" of its outermost object;
+	// nil opens none.
+	OpenHandle func(part *target.Request, url string) (opened string, ok bool)
 	// Refusal prints a problem as the API would print one of its own: the header
 	// with Content-Type and Bellhop-Error, and the body, which for Graph is
 	// JSON.
@@ -166,6 +173,9 @@ func Read(q *target.Request, kind Kind, header http.Header, body io.Reader, o Op
 	text, err := io.ReadAll(io.LimitReader(body, maxEnvelope+1))
 	if _, ok := errors.AsType[*http.MaxBytesError](err); ok || len(text) > maxEnvelope {
 		return nil, problem.New(problem.TooLarge, fmt.Sprintf("the batch is longer than %d MiB: send fewer parts at once", maxEnvelope>>20))
+	}
+	if p, ok := errors.AsType[*problem.Problem](err); ok {
+		return nil, p
 	}
 	if err != nil {
 		return nil, malformed("the batch did not come whole: send it again").Because(err)

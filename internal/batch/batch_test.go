@@ -4,6 +4,8 @@ import (
 	"encoding/json"
 	"io"
 	"net/http"
+	"runtime"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -99,6 +101,8 @@ func TestKindOfBatch(t *testing.T) {
 		{"microsoft", "POST", "outlook.office.com", "/api/v2.0/$batch", Unsupported},
 		{"microsoft", "POST", "contoso.sharepoint.com", "/_api/$batch", Unsupported},
 		{"microsoft", "GET", "graph.microsoft.com", "/v1.0/$batch", None},
+		{"microsoft", "PUT", "graph.microsoft.com", "/v1.0/$batch", Unsupported},
+		{"microsoft", "PATCH", "graph.microsoft.com", "/v1.0/me", None},
 		{"microsoft", "POST", "graph.microsoft.com", "/v1.0/batch", None},
 		{"microsoft", "POST", "graph.microsoft.com", "/v1.0/me/messages", None},
 		{"microsoft", "POST", "graph.microsoft.com", "/", None},
@@ -109,6 +113,7 @@ func TestKindOfBatch(t *testing.T) {
 		{"google", "POST", "www.googleapis.com", "/batch%2Fdrive", Google},
 		{"google", "POST", "www.googleapis.com", "/batch;a/drive", Google},
 		{"google", "GET", "www.googleapis.com", "/batch/drive/v3", None},
+		{"google", "PUT", "www.googleapis.com", "/batch/drive/v3", Unsupported},
 		{"google", "POST", "www.googleapis.com", "/batches", None},
 		{"google", "POST", "www.googleapis.com", "/gmail/v1/users/me/messages/batchModify", None},
 		{"google", "POST", "www.googleapis.com", "/v1.0/$batch", None},
@@ -196,6 +201,48 @@ func (endless) Read(p []byte) (int, error) {
 }
 
 func (endless) Close() error { return nil }
+
+func TestLongListsCostNoMoreThanTheirText(t *testing.T) {
+	const n = 1 << 17
+	var ids, jsonFields, fields strings.Builder
+	for i := range n {
+		name := strconv.FormatInt(n+int64(i), 36)
+		ids.WriteString(`"` + name + `",`)
+		jsonFields.WriteString(`"` + name + `":"",`)
+		fields.WriteString(name + ":\n")
+	}
+	for name, c := range map[string]struct {
+		kind Kind
+		text string
+	}{
+		"parts":                           {Graph, `{"requests":[` + strings.Repeat("0,", n) + `0]}`},
+		"dependencies":                    {Graph, requests(`{"id":"1","method":"GET","url":"/me","dependsOn":[` + ids.String() + `"x"]}`)},
+		"header fields":                   {Graph, requests(`{"id":"1","method":"GET","url":"/me","headers":{` + jsonFields.String() + `"X":""}}`)},
+		"members":                         {Graph, requests(`{` + jsonFields.String() + `"id":"1"}`)},
+		"Google's parts":                  {Google, strings.Repeat("--b\n\n", n) + "--b--"},
+		"Google's header fields":          {Google, "--b\nContent-Type: application/http\n" + fields.String() + "\nGET /x\n\n--b--"},
+		"header fields of Google's calls": {Google, "--b\nContent-Type: application/http\n\nGET /x\n" + fields.String() + "\n\n--b--"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			media, q, o := "application/json", call("graph.microsoft.com", "/v1.0/$batch"), options(microsoft)
+			if c.kind == Google {
+				media, q, o = "multipart/mixed; boundary=b", call("www.googleapis.com", "/batch"), options(google)
+			}
+			var before, after runtime.MemStats
+			runtime.ReadMemStats(&before)
+			if _, err := Read(q, c.kind, http.Header{"Content-Type": {media}}, strings.NewReader(c.text), o); err == nil {
+				t.Fatal("it was taken")
+			}
+			runtime.ReadMemStats(&after)
+			if cost := after.Mallocs - before.Mallocs; cost > 10_000 {
+				t.Errorf("%d allocations", cost)
+			}
+			if cost := after.TotalAlloc - before.TotalAlloc; cost > uint64(6*len(c.text))+1<<20 {
+				t.Errorf("%d bytes for a text of %d", cost, len(c.text))
+			}
+		})
+	}
+}
 
 func TestBatchThatBreaksOffIsRefused(t *testing.T) {
 	_, err := Read(call("graph.microsoft.com", "/v1.0/$batch"), Graph, http.Header{"Content-Type": {"application/json"}}, broken{}, options(microsoft))

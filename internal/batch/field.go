@@ -2,6 +2,7 @@ package batch
 
 import (
 	"bytes"
+	"fmt"
 	"net/http"
 	"slices"
 	"strings"
@@ -35,10 +36,14 @@ func removeConnectionFields(h http.Header) {
 	}
 }
 
+// maxFields is how many header fields a part may have.
+const maxFields = 100
+
 // fields collects the header fields of a part.
 type fields struct {
 	header http.Header
 	folded map[string]string
+	n      int
 }
 
 func newFields() fields {
@@ -47,6 +52,9 @@ func newFields() fields {
 
 // add adds a field. The error is a [problem.Problem].
 func (f *fields) add(name, value string) error {
+	if f.n++; f.n > maxFields {
+		return malformed(fmt.Sprintf("a part of the batch has more than %d header fields", maxFields))
+	}
 	if !isToken(name) {
 		return malformed("the name of a header field in a part of the batch is malformed (RFC 9110 section 5.1)")
 	}

@@ -22,12 +22,12 @@ const maxGoogleParts = 1000
 
 // readGoogle reads a multipart/mixed batch.
 func (e *Envelope) readGoogle(q *target.Request, text []byte, boundary string) error {
-	parts, err := readParts(text, boundary)
+	parts, err := readParts(text, boundary, maxGoogleParts)
 	if err != nil {
 		return err
 	}
 	if len(parts) == 0 || len(parts) > maxGoogleParts {
-		return malformed(fmt.Sprintf("the batch has %d parts: send 1 to %d", len(parts), maxGoogleParts))
+		return malformed(fmt.Sprintf("the batch has no parts, or too many: send 1 to %d", maxGoogleParts))
 	}
 	ids := make(map[string]bool, len(parts))
 	for _, text := range parts {

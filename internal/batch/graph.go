@@ -30,12 +30,12 @@ func (e *Envelope) readGraph(q *target.Request, text []byte) error {
 	if err != nil {
 		return err
 	}
-	requests, ok := elementsOf(members["requests"])
+	requests, ok := elementsOf(members["requests"], maxGraphParts)
 	if !ok {
 		return malformed(`the batch needs the member "requests", an array`)
 	}
 	if len(requests) == 0 || len(requests) > maxGraphParts {
-		return malformed(fmt.Sprintf(`"requests" has %d parts: send 1 to %d`, len(requests), maxGraphParts))
+		return malformed(fmt.Sprintf(`"requests" has no parts, or too many: send 1 to %d`, maxGraphParts))
 	}
 	for _, request := range requests {
 		if err := e.readGraphPart(q, request); err != nil {
@@ -52,8 +52,8 @@ func graphMembers(text []byte, what string, known ...string) (map[string][]byte,
 	if !ok {
 		return nil, malformed(what + " is not a JSON object")
 	}
-	read := make(map[string][]byte, len(members))
-	for _, m := range members {
+	read := make(map[string][]byte, len(known))
+	for m := range members {
 		if _, twice := read[m.name]; twice {
 			return nil, malformed(fmt.Sprintf("%s has the member %q twice", what, m.name))
 		}
@@ -90,11 +90,11 @@ func (e *Envelope) readGraphPart(q *target.Request, text []byte) error {
 	if p.dependsOn, err = graphDependencies(members["dependsOn"]); err != nil {
 		return err
 	}
-	if body := members["body"]; !isNull(body) {
-		p.body = e.openSource(body)
-	}
 	p.sent, err = e.graphTarget(q, method, url)
 	p.judged = p.sent
+	if body := members["body"]; !isNull(body) {
+		p.body = e.openSource(&p.sent, body)
+	}
 	return e.add(p, err)
 }
 
@@ -112,6 +112,9 @@ func (e *Envelope) graphTarget(q *target.Request, method, url string) (target.Re
 	rest := sent.Path[len(root):]
 	if rest == "" {
 		rest = "/"
+	}
+	if isVersion(decode(rootOf(rest))[1:]) {
+		return sent, malformed("the URL of a part names the version of the API twice: leave it out") // the API might leave one out itself
 	}
 	sent.Path = root + rest
 	if kindOfPath(sent.Path, typeMicrosoft) != None {
@@ -144,7 +147,7 @@ func graphHeader(text []byte) (http.Header, error) {
 	if !ok {
 		return nil, malformed(`the member "headers" of a part of the batch is not an object`)
 	}
-	for _, m := range members {
+	for m := range members {
 		value, ok := stringOf(m.value)
 		if !ok {
 			return nil, malformed(fmt.Sprintf("the header field %q of a part of the batch is not a string", m.name))
@@ -164,7 +167,10 @@ func graphDependencies(text []byte) ([]string, error) {
 	if text == nil || isNull(text) {
 		return nil, nil
 	}
-	elements, ok := elementsOf(text)
+	elements, ok := elementsOf(text, maxGraphParts)
+	if len(elements) > maxGraphParts {
+		return nil, malformed(fmt.Sprintf(`the member "dependsOn" of a part of the batch has more than %d IDs`, maxGraphParts))
+	}
 	var ids []string
 	for _, element := range elements {
 		id, isString := stringOf(element)
@@ -210,7 +216,7 @@ func (e *Envelope) checkGraphIDs() error {
 }
 
 // openSource replaces a handle of ours in a body by the URL that it stands for.
-func (e *Envelope) openSource(body []byte) []byte {
+func (e *Envelope) openSource(part *target.Request, body []byte) []byte {
 	if e.options.OpenHandle == nil {
 		return body
 	}
@@ -220,12 +226,15 @@ func (e *Envelope) openSource(body []byte) []byte {
 	}
 	var opened []byte
 	copied := 0
-	for _, m := range members {
-		handle, ok := stringOf(m.value)
-		if m.name != sourceURL || !ok {
+	for m := range members {
+		if m.name != sourceURL {
 			continue
 		}
-		if url, ok := e.options.OpenHandle(handle); ok {
+		handle, ok := stringOf(m.value)
+		if !ok {
+			continue
+		}
+		if url, ok := e.options.OpenHandle(part, handle); ok {
 			opened = appendString(append(opened, body[copied:m.start]...), url)
 			copied = m.start + len(m.value)
 		}

@@ -232,6 +232,8 @@ func TestPartOfAGraphBatchIsRefusedByItself(t *testing.T) {
 		"no version":             {"GET", "https://graph.microsoft.com/me", problem.InvalidRequest},
 		"beside the version":     {"GET", "https://graph.microsoft.com/v1.0x/me", problem.InvalidRequest},
 		"out of the version":     {"GET", "/../beta/me", problem.InvalidRequest},
+		"the version twice":      {"GET", "/v1.0/v1.0/me", problem.InvalidRequest},
+		"two versions":           {"GET", "/v1.0/b%65ta/me", problem.InvalidRequest},
 		"out of it, encoded":     {"GET", "/%2e%2e/beta/me", problem.InvalidRequest},
 		"batch":                  {"POST", "/$batch", problem.InvalidRequest},
 		"batch, encoded":         {"POST", "/%24batch", problem.InvalidRequest},
@@ -321,7 +323,9 @@ func TestDependantsOfRefusedPartsAreNotSent(t *testing.T) {
 func TestHandleInASourceURLIsOpened(t *testing.T) {
 	const handle = "https://bellhop.internal/proxy/.bellhop/h/abc"
 	o := options(microsoft)
-	o.OpenHandle = func(url string) (string, bool) { return `https://x.example/"<&>`, url == handle }
+	o.OpenHandle = func(part *target.Request, url string) (string, bool) {
+		return `https://x.example/"<&>`, url == handle && part.Path == "/v1.0/x"
+	}
 	for _, c := range []struct{ name, body, want string }{
 		{"opened", `{ "a": 1, "@microsoft.graph.sourceUrl": "` + handle + `" ,"b":[]}`, `{ "a": 1, "@microsoft.graph.sourceUrl": "https://x.example/\"<&>" ,"b":[]}`},
 		{"name and value with escapes", `{"@microsoft\u002Egraph.sourceUrl":"` + strings.ReplaceAll(handle, "/", `\/`) + `"}`, `{"@microsoft\u002Egraph.sourceUrl":"https://x.example/\"<&>"}`},

@@ -3,6 +3,7 @@ package batch
 import (
 	"bytes"
 	"encoding/json"
+	"iter"
 	"strings"
 	"unicode/utf8"
 )
@@ -15,34 +16,37 @@ type member struct {
 	start int
 }
 
-// membersOf gives the members of a JSON object in valid JSON text. It is not ok
-// if the text is another value.
-func membersOf(text []byte) (members []member, ok bool) {
-	i := space(text, 0)
-	if i == len(text) || text[i] != '{' {
+// membersOf gives the members of a JSON object in valid JSON text, one by one:
+// there may be millions. It is not ok if the text is another value.
+func membersOf(text []byte) (members iter.Seq[member], ok bool) {
+	begin := space(text, 0)
+	if begin == len(text) || text[begin] != '{' {
 		return nil, false
 	}
-	for i = space(text, i+1); text[i] != '}'; i = space(text, i) {
-		if text[i] == ',' {
-			i = space(text, i+1)
+	return func(yield func(member) bool) {
+		for i := space(text, begin+1); text[i] != '}'; i = space(text, i) {
+			if text[i] == ',' {
+				i = space(text, i+1)
+			}
+			end := valueEnd(text, i)
+			name := decodeString(text[i:end])
+			start := space(text, space(text, end)+1) // behind the colon
+			i = valueEnd(text, start)
+			if !yield(member{name: name, value: text[start:i], start: start}) {
+				return
+			}
 		}
-		end := valueEnd(text, i)
-		name := decodeString(text[i:end])
-		start := space(text, space(text, end)+1) // behind the colon
-		end = valueEnd(text, start)
-		members = append(members, member{name: name, value: text[start:end], start: start})
-		i = end
-	}
-	return members, true
+	}, true
 }
 
-// elementsOf gives the elements of a JSON array in valid JSON text.
-func elementsOf(text []byte) (elements [][]byte, ok bool) {
+// elementsOf gives the elements of a JSON array in valid JSON text, of more than
+// most of them one more than that. It is not ok if the text is another value.
+func elementsOf(text []byte, most int) (elements [][]byte, ok bool) {
 	i := space(text, 0)
 	if i == len(text) || text[i] != '[' {
 		return nil, false
 	}
-	for i = space(text, i+1); text[i] != ']'; i = space(text, i) {
+	for i = space(text, i+1); text[i] != ']' && len(elements) <= most; i = space(text, i) {
 		if text[i] == ',' {
 			i = space(text, i+1)
 		}

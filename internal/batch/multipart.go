@@ -11,8 +11,9 @@ import (
 // readParts splits a multipart body (RFC 2046 section 5.1.1). What stands before
 // the first delimiter and behind the last is dropped. Google's clients end lines
 // in two ways, so the first delimiter says how the others end: a line that
-// begins like a delimiter and ends otherwise may be one to other readers.
-func readParts(text []byte, boundary string) ([][]byte, error) {
+// begins like a delimiter and ends otherwise may be one to other readers. Of
+// more than most parts it gives one more than that.
+func readParts(text []byte, boundary string, most int) ([][]byte, error) {
 	if !isBoundary(boundary) {
 		return nil, malformed("the boundary of the batch is malformed (RFC 2046 section 5.1.1)")
 	}
@@ -46,6 +47,9 @@ func readParts(text []byte, boundary string) ([][]byte, error) {
 				return nil, malformed("a line before a boundary of the batch ends otherwise than the boundary's: end all with CRLF")
 			}
 			parts = append(parts, part[:len(part)-len(newline)])
+			if len(parts) > most {
+				return parts, nil
+			}
 		}
 		if last {
 			return parts, checkEpilogue(rest[len("--"):], delimiter)
