@@ -73,6 +73,10 @@ func (a *App) serveAdmin(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	if !onUnixSocket(r) {
+		if err := checkUnlogged(r); err != nil {
+			a.refuse(w, r, c, err, dialectEmailEngine)
+			return
+		}
 		if err := a.admitAdmin(r, c); err != nil {
 			p := *problem.From(err)
 			p.Message += ". On TCP every call needs an admin key: make the first one with `bellhop oauth key new --admin`, or put Caddy's admin endpoint on a unix socket"
@@ -107,6 +111,16 @@ func withoutPrefix(r *http.Request, prefix string) *http.Request {
 	return stripped
 }
 
+// checkUnlogged refuses a key where Caddy's log of its admin endpoint shows it,
+// which is every header field but Authorization: there it is not to be used on.
+func checkUnlogged(r *http.Request) error {
+	if _, source, _ := policy.Bearer(r, false); source == policy.KeyHeader || source == policy.GoogleHeader {
+		return problem.New(problem.InvalidRequest, "Caddy logs the header field "+string(source)+" of calls of its admin endpoint: "+
+			"send the key as Authorization: Bearer <key>, and replace this one, which is in the log now")
+	}
+	return nil
+}
+
 func onUnixSocket(r *http.Request) bool {
 	local, ok := r.Context().Value(http.LocalAddrContextKey).(net.Addr)
 	return ok && strings.HasPrefix(local.Network(), "unix")
@@ -130,6 +144,10 @@ func (a *App) proxyAsAdmin(w http.ResponseWriter, r *http.Request, c *call) {
 		u.RawPath = p.prefix + u.RawPath
 	}
 	r.URL, r.RequestURI = &u, p.prefix+r.RequestURI
+	if p.isHandle(r) { // Caddy's log of its admin endpoint would show it
+		a.refuse(w, r, c, problem.New(problem.InvalidRequest, "this URL is for the site that handed it out: use it as it was handed out"), p.dialect(r, c))
+		return
+	}
 	out, err := p.admit(r, c, func(*http.Request) (*policy.Key, error) { return anyAccount, nil })
 	if err != nil {
 		a.refuse(w, r, c, err, p.dialect(r, c))

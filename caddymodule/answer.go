@@ -6,7 +6,9 @@ import (
 	"maps"
 	"net/http"
 	"slices"
+	"strings"
 	"sync/atomic"
+	"time"
 
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 
@@ -23,9 +25,7 @@ func (o *outbound) relink(response *http.Response) error {
 	if o.links != nil {
 		o.links.Header(response.StatusCode, response.Header)
 	}
-	if o.sealed {
-		o.holdBack(response.Header)
-	}
+	o.holdBack(response.Header)
 	if o.envelope != nil {
 		return o.relinkParts(response)
 	}
@@ -35,19 +35,30 @@ func (o *outbound) relink(response *http.Response) error {
 	return rewrite.Response(response, o.rules, o.links.Replace)
 }
 
-// linkFields are the header fields that may hold a handle.
+// linkFields are the header fields that may hold a URL with its own authority.
 var linkFields = []string{"Location", "Content-Location", "X-Goog-Upload-Url", "X-Goog-Upload-Control-Url"}
 
-// holdBack takes handles out of an answer's header until it is written to the
-// caller: Caddy's proxy prints what it gets where debugging is on.
+// holdBack takes handles, and URLs that may be credentials, out of an answer's
+// header until it is written to the caller: Caddy's proxy prints what it gets
+// where debugging is on.
 func (o *outbound) holdBack(h http.Header) {
-	o.held = make(http.Header, 1)
 	for _, name := range linkFields {
-		if values, ok := h[name]; ok {
-			o.held[name] = values
-			delete(h, name)
+		values := h[name]
+		if !slices.ContainsFunc(values, o.isCredential) {
+			continue
 		}
+		if o.held == nil {
+			o.held = make(http.Header, 1)
+		}
+		o.held[name] = values
+		delete(h, name)
 	}
+}
+
+// isCredential reports whether a URL in an answer is a handle, or leads
+// elsewhere, where it may carry its own authority.
+func (o *outbound) isCredential(url string) bool {
+	return o.links == nil || strings.HasPrefix(url, o.handles) || !strings.HasPrefix(url, o.Base.Root()+"/")
 }
 
 // callBody is the body of a call on its way to the API.
@@ -57,10 +68,31 @@ type callBody struct {
 	// received is the server's trailer, which is filled in at the end of the
 	// body; trailer is what goes on of it.
 	received, trailer http.Header
+	writer            http.ResponseWriter
 }
 
-func newCallBody(r *http.Request) *callBody {
-	b := &callBody{ReadCloser: r.Body, received: r.Trailer, trailer: r.Trailer.Clone()}
+// abandon ends a read that waits for the caller: the answer has come to its
+// end, and over HTTP/2 its connection is not done with the call before.
+func (b *callBody) abandon() {
+	if !b.ended.Load() {
+		_ = http.NewResponseController(b.writer).SetReadDeadline(time.Unix(1, 0))
+	}
+}
+
+// lastBody is the body of the answer that a caller gets.
+type lastBody struct {
+	io.ReadCloser
+	call *callBody
+}
+
+// Close implements [io.Closer].
+func (b *lastBody) Close() error {
+	b.call.abandon()
+	return b.ReadCloser.Close()
+}
+
+func newCallBody(w http.ResponseWriter, r *http.Request) *callBody {
+	b := &callBody{ReadCloser: r.Body, writer: w, received: r.Trailer, trailer: r.Trailer.Clone()}
 	target.Outgoing(b.trailer, false)
 	return b
 }
@@ -93,6 +125,9 @@ func (w *answerWriter) WriteHeader(status int) {
 	case status < http.StatusOK:
 		// These come past the transport.
 		target.Incoming(w.Header())
+		if w.call.links != nil {
+			w.call.links.Header(status, w.Header())
+		}
 		w.ResponseWriter.WriteHeader(status)
 		return
 	case w.body != nil && !w.body.ended.Load():

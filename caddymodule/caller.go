@@ -10,6 +10,7 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 
 	"github.com/bellhop-proxy/bellhop/internal/policy"
+	"github.com/bellhop-proxy/bellhop/internal/problem"
 	"github.com/bellhop-proxy/bellhop/internal/target"
 )
 
@@ -67,6 +68,15 @@ func reachedAt(r *http.Request) (scheme, host string) {
 		host = h
 	}
 	return scheme, host
+}
+
+// checkAuthority refuses an authority that would not stay one where it is put
+// into the links of an answer: over HTTP/3 nobody before has looked at it.
+func checkAuthority(host string) error {
+	if strings.Trim(strings.ToLower(host), hostCharacters) == "" {
+		return nil
+	}
+	return problem.New(problem.InvalidRequest, "the Host of the request has characters that belong into no host")
 }
 
 // hostCharacters are those of names, addresses and ports.

@@ -10,6 +10,7 @@ import (
 
 	"github.com/bellhop-proxy/bellhop/internal/batch"
 	"github.com/bellhop-proxy/bellhop/internal/links"
+	"github.com/bellhop-proxy/bellhop/internal/policy"
 	"github.com/bellhop-proxy/bellhop/internal/problem"
 	"github.com/bellhop-proxy/bellhop/internal/provider"
 	"github.com/bellhop-proxy/bellhop/internal/rewrite"
@@ -20,24 +21,32 @@ import (
 // leaves, and gives the request that goes out: a batch, written anew, or the
 // source that an API is told to fetch from.
 func (p *proxy) unpack(r *http.Request, out *outbound) (*http.Request, error) {
-	if out.handle != nil || r.Method != http.MethodPost {
+	if out.handle != nil {
 		return r, nil
 	}
 	kind := batch.KindOf(out.Request, out.provider.Type())
 	switch {
 	case kind != batch.None:
 		return p.unpackBatch(r, out, kind)
-	case out.provider.Type() == provider.TypeMicrosoft && strings.HasSuffix(strings.ToLower(out.Path), "/children") && isJSON(r.Header):
+	case out.provider.Type() == provider.TypeMicrosoft && fetches(out.Request) && isJSON(r.Header):
 		return unpackSource(r, out)
 	}
 	return r, nil
 }
 
 func (p *proxy) unpackBatch(r *http.Request, out *outbound, kind batch.Kind) (*http.Request, error) {
-	envelope, err := batch.Read(out.Request, kind, r.Header, r.Body, batch.Options{
-		Hosts:      out.provider,
-		Scheme:     out.provider.Scheme,
-		OpenHandle: out.openSource,
+	body := &envelopeBody{source: r.Body, memory: envelopes, key: out.key}
+	out.release = body.release
+	envelope, err := batch.Read(out.Request, kind, r.Header, body, batch.Options{
+		Hosts:  out.provider,
+		Scheme: out.provider.Scheme,
+		Judge:  out.judgePart,
+		OpenHandle: func(part *target.Request, link string) (string, bool) {
+			if !fetches(part) {
+				return "", false
+			}
+			return out.openSource(link)
+		},
 		Refusal: func(refused *problem.Problem) (http.Header, []byte) {
 			header := make(http.Header)
 			return header, printProblem(header, r, refused, dialectOf(out.Host))
@@ -50,15 +59,34 @@ func (p *proxy) unpackBatch(r *http.Request, out *outbound, kind batch.Kind) (*h
 	if envelope.Empty() {
 		return r, nil
 	}
-	contentType, body := envelope.Body()
-	whole := withBody(r, body)
+	contentType, text := envelope.Body()
+	whole := withBody(r, text)
 	whole.Header.Set("Content-Type", contentType)
 	whole.Header.Del("Accept-Encoding") // refused parts are put among the answers
 	return whole, nil
 }
 
+// partJudge judges the calls in a batch like the batch itself, each by itself.
+func partJudge(key *policy.Key, facts policy.Facts) func(*target.Request) error {
+	facts.Envelope = false
+	return func(part *target.Request) error {
+		of := facts
+		of.Request = part
+		if refused := policy.Judge(key, &of).Problem(); refused != nil {
+			return refused
+		}
+		return nil
+	}
+}
+
 // sourceRules find the URL that Graph is told to fetch a new file from.
 var sourceRules = &rewrite.Rules{Members: []rewrite.Member{{Name: "@microsoft.graph.sourceUrl", Kind: rewrite.Download, Places: rewrite.Top}}}
+
+// fetches reports whether a call may tell Graph to fetch a new file. Elsewhere
+// Graph might show what it was told.
+func fetches(q *target.Request) bool {
+	return q.Method == http.MethodPost && strings.HasSuffix(strings.ToLower(q.Path), "/children")
+}
 
 // sourceLimit is far beyond what describes a file that is fetched from
 // somewhere else.

@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/bellhop-proxy/bellhop/internal/problem"
 )
@@ -144,6 +145,67 @@ func TestBatchesThatAreRefusedWhole(t *testing.T) {
 	}
 }
 
+func TestLargeBatchesAtOnceAreBounded(t *testing.T) {
+	of := envelopes
+	envelopes = newEnvelopeMemory(2500, 2000)
+	t.Cleanup(func() { envelopes = of })
+	s := startProxied(t, graphAtAPI...)
+	other := *s
+	other.key = s.addKey("other", map[string]any{"accounts": []string{"*"}})
+	batch := func(s *proxied, size int) reply {
+		body := `{"requests":[{"id":"1","method":"POST","url":"/me","headers":{"Content-Type":"application/json"},"body":{"a":"` + strings.Repeat("x", size) + `"}}]}`
+		return s.call(http.MethodPost, "/proxy/carol/v1.0/$batch", strings.NewReader(body), "Content-Type", "application/json")
+	}
+	arrived, answer := make(chan struct{}), make(chan struct{})
+	s.api.handle(func(w http.ResponseWriter, r *http.Request) {
+		arrived <- struct{}{}
+		<-answer
+		w.Header().Set("Content-Type", "application/json")
+		_, _ = io.WriteString(w, `{"responses":[]}`)
+	})
+	first := make(chan reply)
+	go func() { first <- batch(s, 1300) }()
+	<-arrived
+	refused := batch(s, 1300)
+	wantProblem(t, refused, problem.RateLimited)
+	if refused.header.Get("Retry-After") != "1" {
+		t.Errorf("Retry-After is %q", refused.header.Get("Retry-After"))
+	}
+	wantProblem(t, batch(&other, 1300), problem.RateLimited)
+	second := make(chan reply)
+	go func() { second <- batch(&other, 700) }() // another caller has a share of its own
+	<-arrived
+	close(answer)
+	for _, r := range []reply{<-first, <-second} {
+		if r.status != http.StatusOK {
+			t.Errorf("%d %s", r.status, r.body)
+		}
+	}
+	go func() { <-arrived }()
+	r := batch(s, 1300)
+	for begun := time.Now(); r.status == http.StatusTooManyRequests && time.Since(begun) < 10*time.Second; {
+		r = batch(s, 1300) // what an answered batch held is given back behind its answer
+	}
+	if r.status != http.StatusOK {
+		t.Errorf("after the others were answered: %d %s", r.status, r.body)
+	}
+	s.stop()
+	defer s.load(s.caddyfile) // for the end of the test
+	if envelopes.held != 0 || len(envelopes.of) != 0 {
+		t.Errorf("%d bytes are still counted, of %d callers", envelopes.held, len(envelopes.of))
+	}
+}
+
+func TestBatchesComeByPOSTOnly(t *testing.T) {
+	s := startProxied(t, graphAtAPI...)
+	for _, path := range []string{"/proxy/carol/v1.0/$batch", "/proxy/alice/gmail.googleapis.com/batch/gmail/v1"} {
+		wantProblem(t, s.call(http.MethodPut, path, strings.NewReader(`{"requests":[]}`), "Content-Type", "application/json"), problem.InvalidRequest)
+	}
+	if taken := s.api.take(); len(taken) != 0 {
+		t.Errorf("%+v reached the API", taken)
+	}
+}
+
 func TestBatchesAreSentAgainWithANewToken(t *testing.T) {
 	s := startProxied(t, graphAtAPI...)
 	var first bool
@@ -171,6 +233,8 @@ func TestHandlesAreOpenedWhereGraphFetchesFromThem(t *testing.T) {
 		{"/proxy/carol/v1.0/me/drive/root/children", `{"name":"a", "@microsoft.graph.sourceUrl" : "LINK"}`, `{"name":"a", "@microsoft.graph.sourceUrl" : "https://contoso.sharepoint.com/_layouts/15/download.aspx?tempauth=1"}`},
 		{"/proxy/carol/v1.0/me/drive/root/children", `{"name":"a","@microsoft.graph.sourceUrl":"https://files.example/a"}`, `{"name":"a","@microsoft.graph.sourceUrl":"https://files.example/a"}`},
 		{"/proxy/carol/v1.0/me/messages", `{"@microsoft.graph.sourceUrl":"x"}`, `{"@microsoft.graph.sourceUrl":"x"}`},
+		{"/proxy/carol/v1.0/$batch", `{"requests":[{"id":"1","method":"POST","url":"/me/drive/root/children","body":{"@microsoft.graph.sourceUrl":"LINK"}}]}`, `{"requests":[{"id":"1","method":"POST","url":"/me/drive/root/children","body":{"@microsoft.graph.sourceUrl":"https://contoso.sharepoint.com/_layouts/15/download.aspx?tempauth=1"}}]}`},
+		{"/proxy/carol/v1.0/$batch", `{"requests":[{"id":"1","method":"POST","url":"/me/messages","body":{"@microsoft.graph.sourceUrl":"LINK"}}]}`, `{"requests":[{"id":"1","method":"POST","url":"/me/messages","body":{"@microsoft.graph.sourceUrl":"` + link + `"}}]}`},
 	} {
 		s.call(http.MethodPost, c.path, strings.NewReader(strings.ReplaceAll(c.body, "LINK", link)), "Content-Type", "application/json")
 		if got := s.api.only(t); got.Body != c.want || got.Length != int64(len(c.want)) {

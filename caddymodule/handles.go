@@ -2,11 +2,13 @@ package caddymodule
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net"
 	"net/http"
 	"net/netip"
 	"net/url"
+	"slices"
 	"strings"
 	"time"
 
@@ -28,7 +30,6 @@ func (o *outbound) seal(kind handle.Kind, target string, said time.Time) (string
 	if err != nil {
 		return "", err
 	}
-	o.sealed = true
 	return o.handles + sealed, nil
 }
 
@@ -52,7 +53,7 @@ func (p *proxy) admitHandle(r *http.Request, c *call) (*outbound, error) {
 	}
 	u, err := url.Parse(h.URL)
 	if err != nil {
-		return nil, fmt.Errorf("reading the URL of a handle: %w", err)
+		return nil, errors.New("the URL of a handle cannot be read") // the error would tell it
 	}
 	c.account, c.host = h.Account, u.Host
 	if !h.Kind.Allows(r.Method) {
@@ -63,7 +64,7 @@ func (p *proxy) admitHandle(r *http.Request, c *call) (*outbound, error) {
 		return nil, err
 	}
 	c.key = key.Name
-	facts := policy.Facts{Account: h.Account, Needs: policy.Proxy, Client: clientAddr(r), Now: clock.Now()}
+	facts := policy.Facts{Account: h.Account, Needs: policy.Reach, Client: clientAddr(r), Now: clock.Now()}
 	if err := policy.Judge(key, &facts).Problem(); err != nil {
 		return nil, err
 	}
@@ -190,9 +191,25 @@ func hostPort(host string) string {
 	return net.JoinHostPort(strings.Trim(host, "[]"), "443")
 }
 
-// sharedSpace is of carriers' and clouds' own networks (RFC 6598).
-var sharedSpace = netip.MustParsePrefix("100.64.0.0/10")
+// notPublic are the ranges of the IANA special-purpose address registries (RFC
+// 6890) that lead to somebody's own network and that [netip.Addr] does not know.
+// Those of IPv6 with an IPv4 address inside are among them: who translates them
+// may well stand in a private network.
+var notPublic = []netip.Prefix{
+	netip.MustParsePrefix("0.0.0.0/8"),      // this network (RFC 791)
+	netip.MustParsePrefix("100.64.0.0/10"),  // carriers' and clouds' own networks (RFC 6598)
+	netip.MustParsePrefix("192.0.0.0/24"),   // protocol assignments (RFC 6890)
+	netip.MustParsePrefix("198.18.0.0/15"),  // benchmarks (RFC 2544)
+	netip.MustParsePrefix("240.0.0.0/4"),    // reserved (RFC 1112)
+	netip.MustParsePrefix("::/96"),          // IPv4-compatible (RFC 4291)
+	netip.MustParsePrefix("64:ff9b::/96"),   // NAT64 (RFC 6052)
+	netip.MustParsePrefix("64:ff9b:1::/48"), // NAT64 (RFC 8215)
+	netip.MustParsePrefix("2001::/32"),      // Teredo (RFC 4380)
+	netip.MustParsePrefix("2002::/16"),      // 6to4 (RFC 3056)
+	netip.MustParsePrefix("fec0::/10"),      // site-local (RFC 3879)
+}
 
 func isPublic(a netip.Addr) bool {
-	return a.IsGlobalUnicast() && !a.IsPrivate() && !sharedSpace.Contains(a)
+	return a.IsGlobalUnicast() && !a.IsPrivate() &&
+		!slices.ContainsFunc(notPublic, func(p netip.Prefix) bool { return p.Contains(a) })
 }

@@ -7,7 +7,9 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/http/httptrace"
 	"net/netip"
+	"net/textproto"
 	"os"
 	"path/filepath"
 	"strings"
@@ -87,6 +89,23 @@ func TestLinksLeadBackTheWayTheCallCame(t *testing.T) {
 	}
 }
 
+func TestLinksInEarlyHintsLeadBack(t *testing.T) {
+	s := startProxied(t, graphAtAPI...)
+	s.api.handle(func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Link", "<https://graph.microsoft.com/v1.0/x>; rel=preload")
+		w.WriteHeader(http.StatusEarlyHints)
+	})
+	var hint string
+	ctx := httptrace.WithClientTrace(t.Context(), &httptrace.ClientTrace{Got1xxResponse: func(_ int, h textproto.MIMEHeader) error {
+		hint = h.Get("Link")
+		return nil
+	}})
+	s.open(ctx, client, http.MethodGet, "/proxy/carol/v1.0/me", nil)
+	if want := "<" + s.url + "/proxy/carol/v1.0/x>; rel=preload"; hint != want {
+		t.Errorf("got %q, want %q", hint, want)
+	}
+}
+
 func TestLinksNameTheAddressThatTrustedProxiesName(t *testing.T) {
 	trusting := append([]string{"grace_period 5s", "grace_period 5s\n\tservers {\n\t\ttrusted_proxies static 127.0.0.1/32\n\t}"}, graphAtAPI...)
 	for name, c := range map[string]struct {
@@ -104,6 +123,17 @@ func TestLinksNameTheAddressThatTrustedProxiesName(t *testing.T) {
 				t.Errorf("nextLink is %s, want %s", got, c.base)
 			}
 		})
+	}
+}
+
+func TestAuthoritiesThatWouldBreakLinksAreRefused(t *testing.T) {
+	for host, ok := range map[string]bool{
+		"bellhop.internal": true, "Bellhop.Internal:8443": true, "127.0.0.1:80": true, "[::1]:8443": true,
+		"bellhop.internal:8443/x": false, "a>; rel=x, <b": false, `a"b`: false, "a@b": false, "a?b": false, "a#b": false, "a b": false,
+	} {
+		if err := checkAuthority(host); (err == nil) != ok {
+			t.Errorf("%q: %v", host, err)
+		}
 	}
 }
 
@@ -228,6 +258,7 @@ func TestHandlesAreTheCredential(t *testing.T) {
 	wantProblem(t, s.do(http.MethodGet, path+"?a=b", nil), problem.InvalidRequest)
 	wantProblem(t, s.do(http.MethodGet, path+"A", nil), problem.InvalidRequest)
 	wantProblem(t, s.do(http.MethodGet, path[:len(path)-9], nil), problem.InvalidRequest)
+	wantProblem(t, s.adminReply(http.MethodGet, path, nil), problem.InvalidRequest)
 	wantProblem(t, s.do(http.MethodGet, path, nil, "Sec-Fetch-Dest", "document"), problem.NotAllowed)
 	if taken := s.api.take(); len(taken) != 0 {
 		t.Errorf("refused calls reached the API: %+v", taken)
@@ -349,6 +380,7 @@ func TestHandlesOfPrivateAddressesAreNotDialled(t *testing.T) {
 		"192.0.2.1:443": true, "[2606:4700::1]:443": true,
 		"127.0.0.1:443": false, "10.1.2.3:443": false, "169.254.169.254:443": false, "100.64.1.1:443": false,
 		"[::1]:443": false, "[::ffff:10.0.0.1]:443": false, "[fd00::1]:443": false, "[fe80::1]:443": false, "0.0.0.0:443": false,
+		"[64:ff9b::a00:1]:443": false, "[2002:a00:1::1]:443": false, "[::10.0.0.1]:443": false, "[fec0::1]:443": false, "0.1.2.3:443": false, "198.18.0.1:443": false,
 	} {
 		dial := guardHandles(func(context.Context, string, string) (net.Conn, error) { return connTo(address), nil })
 		out := &outbound{Request: &target.Request{Host: "contoso.sharepoint.com"}, handle: new(handle.Handle)}
@@ -394,6 +426,14 @@ func TestHandlesAreNotLogged(t *testing.T) {
 	s.api.answering(http.StatusFound, "", "Location", "https://contoso.sharepoint.com/dl?tempauth=secret-in-location")
 	r := s.call(http.MethodGet, "/proxy/carol/v1.0/me/drive/items/1/content", nil)
 	path := s.local(r.header.Get("Location"))
+	const elsewhere = "https://files.elsewhere.example/dl?tempauth=secret-in-location"
+	s.api.answering(http.StatusFound, "", "Location", elsewhere)
+	if r := s.call(http.MethodGet, "/proxy/carol/v1.0/me/drive/items/1/content", nil); r.header.Get("Location") != elsewhere {
+		t.Errorf("a Location that leads elsewhere: %v", r.header)
+	}
+	if r := s.adminReply(http.MethodGet, "/proxy/carol/v1.0/me/drive/items/1/content", nil); r.header.Get("Location") != elsewhere {
+		t.Errorf("the same for an operator: %v", r.header)
+	}
 	s.api.handle(nil)
 	s.do(http.MethodGet, path, nil)
 	s.do(http.MethodGet, path+"A", nil)

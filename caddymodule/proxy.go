@@ -76,13 +76,19 @@ type outbound struct {
 	// tokenless is set where the API wants no token: what is called is public,
 	// or carries its own authority.
 	tokenless bool
+	// body is what the caller sends; nil for none.
+	body *callBody
 
 	// links make the answer's URLs lead back here; nil leaves them as they are.
 	// rules say where in its body they are; nil leaves that alone.
 	links *links.Call
 	rules *rewrite.Rules
-	// envelope is the batch that the call is.
-	envelope *batch.Envelope
+	// envelope is the batch that the call is, judgePart says whether a call in
+	// it may be made.
+	envelope  *batch.Envelope
+	judgePart func(part *target.Request) error
+	// release gives back the memory that the batch was lent; nil without one.
+	release func()
 	// handle is what was called instead of the API's own URL.
 	handle *handle.Handle
 
@@ -91,9 +97,8 @@ type outbound struct {
 	key        string // the hash of the caller's
 	generation uint64 // of the account's grant
 	handles    string
-	// sealed is set once there is one; held are the header fields with some.
-	sealed bool
-	held   http.Header
+	// held are the header fields of the answer that are not to be logged.
+	held http.Header
 }
 
 type outboundKey struct{}
@@ -140,8 +145,8 @@ func newProxy(ctx caddy.Context, app *App, configured *Proxy) (*proxy, error) {
 	if base.TLS == nil {
 		base.TLS = new(reverseproxy.TLSConfig)
 	}
-	if slices.Contains(base.Versions, "3") && len(p.upstreams) > 0 {
-		return nil, errors.New("proxy: transport: versions 3 goes to the address that DNS says: leave it out, or the upstreams")
+	if slices.Contains(base.Versions, "3") {
+		return nil, errors.New("proxy: transport: versions 3 goes to the address that DNS says, whatever that is: leave it out")
 	}
 	if err := provisionTransport(ctx, base); err != nil {
 		return nil, fmt.Errorf("proxy: transport: %w", err)
@@ -288,6 +293,9 @@ func (p *proxy) admit(r *http.Request, c *call, authenticate func(*http.Request)
 	if err := target.CheckDestination(r.Header); err != nil {
 		return nil, err
 	}
+	if err := checkAuthority(r.Host); err != nil {
+		return nil, err
+	}
 	if err := checkEarlyData(r); err != nil {
 		return nil, err
 	}
@@ -309,7 +317,7 @@ func (p *proxy) admit(r *http.Request, c *call, authenticate func(*http.Request)
 		return nil, parseErr
 	}
 	c.account = split.Account
-	facts := policy.Facts{Account: split.Account, Needs: policy.Proxy, Client: clientAddr(r), Now: clock.Now()}
+	facts := policy.Facts{Account: split.Account, Needs: policy.Reach, Client: clientAddr(r), Now: clock.Now()}
 	if err := policy.Judge(key, &facts).Problem(); err != nil {
 		return nil, err
 	}
@@ -331,11 +339,14 @@ func (p *proxy) admit(r *http.Request, c *call, authenticate func(*http.Request)
 	if err != nil {
 		return nil, hostNotAllowed(err)
 	}
-	facts.Request = &request
+	facts.Needs, facts.Request, facts.Envelope = policy.Proxy, &request, batch.KindOf(&request, configured.Type()) != batch.None
 	if err := policy.Judge(key, &facts).Problem(); err != nil {
 		return nil, err
 	}
 	out := p.outboundOf(s, key, known, configured, &request)
+	if facts.Envelope {
+		out.judgePart = partJudge(key, facts)
+	}
 	if out.tokenless = links.IsDiscovery(&request, configured.Type()); out.tokenless {
 		return out, nil
 	}
@@ -450,6 +461,9 @@ func checkEarlyData(r *http.Request) error {
 func (p *proxy) pass(w http.ResponseWriter, r *http.Request, c *call, out *outbound) {
 	received := r
 	r, err := p.unpack(r, out)
+	if out.release != nil {
+		defer out.release()
+	}
 	if err != nil {
 		p.app.refuse(w, received, c, err, dialectOf(out.Host))
 		return
@@ -479,7 +493,8 @@ func (p *proxy) pass(w http.ResponseWriter, r *http.Request, c *call, out *outbo
 	}
 	answer := &answerWriter{ResponseWriterWrapper: caddyhttp.ResponseWriterWrapper{ResponseWriter: w}, request: r, call: out}
 	if r == received && r.ContentLength != 0 {
-		answer.body = newCallBody(r)
+		answer.body = newCallBody(w, r)
+		out.body = answer.body
 		clean.Body, clean.Trailer = answer.body, answer.body.trailer
 	}
 	c.overhead = time.Since(c.begun)

@@ -1,6 +1,7 @@
 package caddymodule
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"io"
@@ -101,6 +102,9 @@ func (t *transport) RoundTrip(r *http.Request) (*http.Response, error) {
 		_ = response.Body.Close()
 		return nil, err
 	}
+	if out.body != nil && response.StatusCode != http.StatusSwitchingProtocols {
+		response.Body = &lastBody{response.Body, out.body}
+	}
 	return response, nil
 }
 
@@ -108,23 +112,24 @@ func (t *transport) RoundTrip(r *http.Request) (*http.Response, error) {
 // renewed once for all who saw that, and the call is sent once more if its body
 // is at hand.
 func (t *transport) call(r *http.Request, out *outbound) (*http.Response, error) {
-	if r.Body == nil || r.Body == http.NoBody {
-		response, err := t.send(r, out, nil)
-		if err != nil || response.StatusCode != http.StatusUnauthorized || out.tokenless {
-			return response, err
-		}
-		return t.again(r, out, response, func() (io.ReadCloser, bool) { return nil, true })
+	switch {
+	case r.Body == nil || r.Body == http.NoBody:
+		return t.callWith(r, out, nil, func() (io.ReadCloser, bool) { return nil, true })
+	case out.envelope != nil:
+		_, text := out.envelope.Body()
+		open := func() io.ReadCloser { return io.NopCloser(bytes.NewReader(text)) }
+		return t.callWith(r, out, open(), func() (io.ReadCloser, bool) { return open(), true })
 	}
-	limit := t.replayLimit
-	if out.envelope != nil {
-		limit = r.ContentLength // it is in memory already
-	}
-	body := replay.New(r.Body, r.ContentLength, limit)
-	response, err := t.send(r, out, body.Open())
+	body := replay.New(r.Body, r.ContentLength, t.replayLimit)
+	return t.callWith(r, out, body.Open(), body.Reopen)
+}
+
+func (t *transport) callWith(r *http.Request, out *outbound, body io.ReadCloser, reopen func() (io.ReadCloser, bool)) (*http.Response, error) {
+	response, err := t.send(r, out, body)
 	if err != nil || response.StatusCode != http.StatusUnauthorized || out.tokenless {
 		return response, err
 	}
-	return t.again(r, out, response, body.Reopen)
+	return t.again(r, out, response, reopen)
 }
 
 // again answers a refusal of the token. The token is renewed even if this call
@@ -181,6 +186,9 @@ func (t *transport) send(r *http.Request, out *outbound, body io.ReadCloser) (*h
 		return nil, err
 	}
 	target.Incoming(response.Header)
+	if len(response.Trailer) > 0 {
+		response.Header.Del("Content-Length") // over HTTP/1.1 it would leave no room for a trailer
+	}
 	if response.StatusCode != http.StatusSwitchingProtocols {
 		response.Body = &answerBody{response.Body, response}
 	}
@@ -236,7 +244,7 @@ func (a *App) tokenFor(ctx context.Context, out *outbound, o broker.Options) err
 	token, err := s.broker.Token(ctx, out.Account, out.audience, o)
 	countToken(out.provider.Name(), token, err)
 	if err != nil {
-		return err
+		return nameConsent(err, out.provider, out.audience)
 	}
 	out.token = token
 	return nil

@@ -8,6 +8,7 @@ import (
 
 	"github.com/bellhop-proxy/bellhop/internal/handle"
 	"github.com/bellhop-proxy/bellhop/internal/provider"
+	"github.com/bellhop-proxy/bellhop/internal/target"
 )
 
 // HandleTarget reports whether a handle of this kind may lead to the URL: to a
@@ -38,7 +39,7 @@ func isOwn(u *url.URL, p Provider) bool {
 	if decoded, err := url.PathUnescape(path); err == nil {
 		path = decoded // as paths of calls are, twice
 	}
-	return u.Scheme == p.Scheme(host) && p.AllowsHost(host, path) == nil
+	return u.Scheme == p.Scheme(host) && target.CheckPath(u.EscapedPath()) == nil && p.AllowsHost(host, path) == nil
 }
 
 // isListed reports whether URLs with their own authority are at the URL's host.

@@ -290,6 +290,8 @@ func TestHandleTargetHoldsSessionsToTheProvidersHosts(t *testing.T) {
 		"session":                            {handle.Session, google, "https://www.googleapis.com/upload/drive/v3/files?upload_id=1", true},
 		"session at a token's path":          {handle.Session, google, "https://www.googleapis.com/oauth2/v4/token?upload_id=1", false},
 		"session at a token's path, escaped": {handle.Session, google, "https://www.googleapis.com/%256fauth2/v4/token?upload_id=1", false},
+		"session behind two slashes":         {handle.Session, google, "https://www.googleapis.com//oauth2/v4/token?upload_id=1", false},
+		"session behind a dot segment":       {handle.Session, google, "https://www.googleapis.com/upload/../oauth2/v4/token?upload_id=1", false},
 		"session at an added host":           {handle.Session, google, "https://files.example/?upload_id=1", false},
 		"session without TLS":                {handle.Session, google, "http://www.googleapis.com/upload/drive/v3/files?upload_id=1", false},
 		"download at an added host":          {handle.Download, google, "https://files.example/", true},

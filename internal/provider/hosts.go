@@ -311,8 +311,10 @@ func (l hostList) names() []string {
 
 // hostOf takes the host out of what may be a URL.
 func hostOf(resourceOrHost string) string {
-	if u, err := url.Parse(resourceOrHost); err == nil && u.Host != "" {
-		return canonicalHost(u.Host)
+	if strings.Contains(resourceOrHost, "//") {
+		if u, err := url.Parse(resourceOrHost); err == nil && u.Host != "" {
+			return canonicalHost(u.Host)
+		}
 	}
 	return canonicalHost(resourceOrHost)
 }

@@ -85,6 +85,15 @@ func checkRaw(path string) error {
 	return nil
 }
 
+// CheckPath refuses an escaped path that an API could read as another one. The
+// error is a [problem.Problem].
+func CheckPath(escaped string) error {
+	if err := checkRaw(escaped); err != nil {
+		return err
+	}
+	return checkPath(escaped)
+}
+
 // checkPath refuses an escaped path, or the part behind the account, that an
 // API could read as another one.
 func checkPath(escaped string) error {

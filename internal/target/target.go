@@ -204,13 +204,6 @@ func (q *Request) URL() *url.URL {
 	return u
 }
 
-// HasEncodedSlash reports whether a segment of the path holds a "/" that is
-// escaped, once or twice: an API may take it for a separator, so that such a
-// path cannot be judged segment by segment.
-func (q *Request) HasEncodedSlash() bool {
-	return strings.Count(decodeFully(q.Path), "/") != strings.Count(q.Path, "/")
-}
-
 // checkMethod refuses methods that no API of the host needs: RFC 9110's are
 // allowed but for TRACE and CONNECT, PATCH, and on DAV hosts those of RFC 4918
 // and RFC 4791 and the REPORT of RFC 3253.

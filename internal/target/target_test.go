@@ -275,23 +275,6 @@ func TestBaseIsWhatTheCallerUsed(t *testing.T) {
 	}
 }
 
-func TestEncodedSlashIsReported(t *testing.T) {
-	for path, want := range map[string]bool{
-		"/a/b":         false,
-		"/a%20b/c":     false,
-		"/a%2Fb":       true,
-		"/a%2fb/c":     true,
-		"/a%252Fb":     true,
-		"/a/100%25":    false,
-		"/a%25zz%252F": true,
-	} {
-		q := Request{Path: path}
-		if got := q.HasEncodedSlash(); got != want {
-			t.Errorf("%s: %t", path, got)
-		}
-	}
-}
-
 func TestBareQuestionMarkStays(t *testing.T) {
 	for target, want := range map[string]string{
 		"/proxy/alice/x?":               "https://www.googleapis.com/x?",
