@@ -40,11 +40,15 @@ func (k *keyRequest) build(now time.Time) (*policy.Key, string, error) {
 	if err != nil {
 		return nil, "", fmt.Errorf("cidrs: %w", err)
 	}
+	rules, err := policy.ParseRules(k.Allow)
+	if err != nil {
+		return nil, "", fmt.Errorf("allow: %w", err)
+	}
 	plain, hash := policy.NewKey()
 	key := &policy.Key{
 		Name: k.Name, Hash: hash, Accounts: k.Accounts,
 		Token: k.Token, Admin: k.Admin, Connect: k.Connect,
-		Expires: k.Expires.At(now), CIDRs: cidrs, Rules: k.Allow, Presets: k.Presets, Rate: k.Rate.String(),
+		Expires: k.Expires.At(now), CIDRs: cidrs, Rules: rules, Presets: k.Presets, Rate: k.Rate.String(),
 		Created: now,
 	}
 	return key, plain.Reveal(), key.Validate()
@@ -90,7 +94,10 @@ type shownKey struct {
 	Connect  bool           `json:"connect"`
 	Expires  time.Time      `json:"expires,omitzero"`
 	CIDRs    []netip.Prefix `json:"cidrs,omitempty"`
-	Created  time.Time      `json:"created,omitzero"`
+	// Allow are the key's rules; May are the same as sentences.
+	Allow   []string  `json:"allow,omitempty"`
+	May     []string  `json:"may,omitempty"`
+	Created time.Time `json:"created,omitzero"`
 	// Source is "store", or "configuration" for a key that only the
 	// configuration can take away.
 	Source string `json:"source"`
@@ -100,6 +107,9 @@ func (a *App) shownKey(k *policy.Key) shownKey {
 	s := shownKey{
 		ID: k.Hash, Name: k.Name, Accounts: k.Accounts, Token: k.Token, Admin: k.Admin, Connect: k.Connect,
 		Expires: k.Expires, CIDRs: k.CIDRs, Created: k.Created, Source: "store",
+	}
+	for _, r := range k.Rules {
+		s.Allow, s.May = append(s.Allow, r.String()), append(s.May, r.Sentence())
 	}
 	if s.Accounts == nil {
 		s.Accounts = []string{}

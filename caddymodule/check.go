@@ -3,7 +3,6 @@ package caddymodule
 import (
 	"errors"
 	"fmt"
-	"net/http"
 	"net/netip"
 	"net/url"
 	"path"
@@ -155,18 +154,10 @@ func checkHostGlob(value string) error {
 	return nil
 }
 
-// checkRule judges the form of a rule: methods, then host and path.
+// checkRule judges a rule.
 func checkRule(value string) error {
-	methods, target, found := strings.Cut(value, " ")
-	if !found || target == "" || strings.ContainsAny(target, " \t") {
-		return fmt.Errorf("%q is not a rule: write methods, host and path in quotes, like \"GET,HEAD gmail.googleapis.com/gmail/v1/**\"", value)
-	}
-	for method := range strings.SplitSeq(methods, ",") {
-		if method == "" || method != strings.ToUpper(method) || method == http.MethodConnect || method == http.MethodTrace {
-			return fmt.Errorf("%q is not a list of methods: write them in capitals with commas between, or *", methods)
-		}
-	}
-	return nil
+	_, err := policy.ParseRule(value)
+	return err
 }
 
 // reservedPaths are the paths of a site that the proxy cannot be at.

@@ -69,7 +69,7 @@ func keyFlags(cmd *cobra.Command, k *keyRequest) {
 	flags.BoolVar(&k.Connect, "connect", false, "May make consent links")
 	flags.TextVar(&k.Expires, "expires", Expiry{}, "When the key ends: a duration (30d), a date or a time (default: never)")
 	flags.StringArrayVar(&k.CIDRs, "cidr", nil, "Addresses that the key may come from (repeatable; default: any)")
-	flags.StringArrayVar(&k.Allow, "allow", nil, `Rule of what may be called: "GET,HEAD host/path" (repeatable)`)
+	flags.StringArrayVar(&k.Allow, "allow", nil, `Rule of what may be called: "GET,HEAD host/path", with * and **; "!" in front forbids (repeatable; default: everything)`)
 	flags.StringArrayVar(&k.Presets, "preset", nil, "Named set of rules (repeatable)")
 	flags.TextVar(&k.Rate, "rate", Rate{}, "How often the key may call: 10/s, 600/m, 5000/h")
 }
@@ -150,6 +150,9 @@ func (k *keyRequest) caddyfile(made *policy.Key) string {
 	for _, cidr := range k.CIDRs {
 		line("cidr", cidr)
 	}
+	for _, rule := range made.Rules {
+		line("allow", quoteToken(rule.String()))
+	}
 	b.WriteString("}\n")
 	return b.String()
 }
@@ -202,6 +205,11 @@ func (k *shownKey) may() string {
 	}
 	if k.Connect {
 		may = append(may, "connect")
+	}
+	if n := len(k.Allow); n == 1 {
+		may = append(may, "1 rule")
+	} else if n > 1 {
+		may = append(may, fmt.Sprintf("%d rules", n))
 	}
 	return strings.Join(may, ",")
 }

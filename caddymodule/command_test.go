@@ -188,8 +188,15 @@ func TestKeyCommands(t *testing.T) {
 			t.Errorf("key %s with a key for its name: %v", verb, err)
 		}
 	}
-	// Who gives a rule must not get a key without it.
-	for _, limit := range [][]string{{"--allow", "GET,HEAD gmail.googleapis.com/**"}, {"--preset", "gmail-read"}, {"--rate", "10/s"}} {
+	c.must("key", "add", "ruled", "--account", "gmail", "--allow", "HEAD,GET gmail.googleapis.com/**", "--allow", "!GET */x")
+	if out := c.must("key", "show", "ruled"); json.Unmarshal([]byte(out), &shown) != nil || !cmp.Equal(shown.Allow, []string{"GET,HEAD gmail.googleapis.com/**", "!GET */x"}) || !strings.Contains(out, "may not GET any host/x") {
+		t.Errorf("%q", out)
+	}
+	if list := c.must("key", "list"); !strings.Contains(list, "proxy,2 rules") {
+		t.Errorf("%q", list)
+	}
+	// Who gives a limit must not get a key without it.
+	for _, limit := range [][]string{{"--allow", "GET"}, {"--token", "--allow", "GET *"}, {"--preset", "gmail-read"}, {"--rate", "10/s"}} {
 		if out, err := c.run(append([]string{"key", "add", "limited", "--account", "*"}, limit...)...); err == nil || out != "" {
 			t.Errorf("%v: %q", limit, out)
 		}
@@ -199,11 +206,13 @@ func TestKeyCommands(t *testing.T) {
 func TestNewKeyIsMadeOfflineAndItsLinesAreACaddyfile(t *testing.T) {
 	c := &commands{t: t, flags: []string{"--address", "unix//nowhere/admin.sock"}}
 	out := c.must("key", "new", "boot", "--admin", "--connect", "--token", "--account", "team one/*", "--account", "{x", "--expires", "2030-01-02", "--cidr", "10.0.0.0/8")
+	ruled := c.must("key", "new", "ruled", "--allow", "HEAD,GET *", "--allow", "!* */a%20b")
+	_, ruledBlock, _ := strings.Cut(ruled, "\n\n")
 	key, block, found := strings.Cut(out, "\n\n")
 	if !found || policy.CheckKey(key) != nil {
 		t.Fatalf("%q", out)
 	}
-	config, err := adapted("{\n\tbellhop {\n\t\tprovider acme oauth2 {\n\t\t\tclient_id a\n\t\t\tclient_secret {env.A}\n\t\t\ttoken_endpoint https://a.example/token\n\t\t\tscopes a\n\t\t\tapi_host a.example\n\t\t}\n" + block + "\t}\n}\n")
+	config, err := adapted("{\n\tbellhop {\n\t\tprovider acme oauth2 {\n\t\t\tclient_id a\n\t\t\tclient_secret {env.A}\n\t\t\ttoken_endpoint https://a.example/token\n\t\t\tscopes a\n\t\t\tapi_host a.example\n\t\t}\n" + block + ruledBlock + "\t}\n}\n")
 	if err != nil {
 		t.Fatalf("%v\n%s", err, block)
 	}
@@ -219,8 +228,12 @@ func TestNewKeyIsMadeOfflineAndItsLinesAreACaddyfile(t *testing.T) {
 		"name": "boot", "hash": policy.FormatHash(policy.HashKey(key)), "accounts": []any{"team one/*", "{x"},
 		"admin": true, "connect": true, "token": true, "expires": "2030-01-02", "cidrs": []any{"10.0.0.0/8"},
 	}}
-	if diff := cmp.Diff(want, adaptedConfig.Apps.Bellhop.Keys); diff != "" {
+	keys := adaptedConfig.Apps.Bellhop.Keys
+	if diff := cmp.Diff(want, keys[:1]); diff != "" {
 		t.Errorf("%s\n%s", diff, block)
+	}
+	if diff := cmp.Diff([]any{"GET,HEAD *", "!* */a%20b"}, keys[1]["allow"]); diff != "" {
+		t.Errorf("%s\n%s", diff, ruledBlock)
 	}
 	t.Run("a duration ends when it ends, however often the lines are loaded", func(t *testing.T) {
 		out := c.must("key", "new", "--expires", "30d")

@@ -282,8 +282,8 @@ type Key struct {
 	// `/` included. Take placeholders. Default: none.
 	Accounts []string `json:"accounts,omitempty"`
 
-	// What the key may call, as rules: `<methods> <host>/<path>`. Default:
-	// everything, where there are no presets.
+	// What the key may call, as rules: `<methods> <host>/<path>`, with `!` in
+	// front what it may not. Default: everything, where there are no presets.
 	Allow []string `json:"allow,omitempty"`
 
 	// What the key may call, as names of presets. Default: none.

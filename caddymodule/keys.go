@@ -41,11 +41,15 @@ func (k *Key) build(resolve resolver) (*policy.Key, error) {
 	if err != nil {
 		return nil, fmt.Errorf("%s: cidr: %w", owner, err)
 	}
+	rules, err := policy.ParseRules(k.Allow)
+	if err != nil {
+		return nil, fmt.Errorf("%s: allow: %w", owner, err)
+	}
 	key := &policy.Key{
 		Name: k.Name, Hash: hash, Accounts: accounts,
 		Token: k.Token, Admin: k.Admin, Connect: k.Connect,
 		Expires: k.Expires.At(clock.Now()), CIDRs: cidrs, Rate: k.Rate.String(),
-		Rules: k.Allow, Presets: k.Presets,
+		Rules: rules, Presets: k.Presets,
 	}
 	return key, key.Validate()
 }

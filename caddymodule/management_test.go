@@ -132,6 +132,13 @@ func TestAdminEndpointOnTCPNeedsAnAdminKey(t *testing.T) {
 			t.Errorf("%s: %d %s", path, r.status, r.body)
 		}
 	}
+	for _, name := range []string{"X-Bellhop-Key", "X-Goog-Api-Key"} { // which Caddy logs there
+		r := b.do(http.MethodGet, adminPrefix+"/v1/accounts", nil, name, adminKey.Reveal())
+		refusedWith(t, r, 400, "InvalidRequest")
+		if strings.Contains(string(r.body), adminKey.Reveal()) || !strings.Contains(message(t, r), name) {
+			t.Errorf("%s: %s", name, r.body)
+		}
+	}
 	// Health is for load balancers, which have no key.
 	if r := b.do(http.MethodGet, adminPrefix+"/healthz", nil); r.status != http.StatusOK {
 		t.Errorf("/healthz: %d %s", r.status, r.body)
@@ -380,7 +387,8 @@ func TestManagementRefusesWhatItDoesNotUnderstand(t *testing.T) {
 		"white space in token":  {"/v1/account", "application/json", `{"account":"a","oauth2":{"provider":"google","refreshToken":"` + secret + ` x"}}`, 400, "InvalidRequest", "refreshToken"},
 		"key without a name":    {"/v1/token", "application/json", `{}`, 400, "InvalidRequest", "name"},
 		"bad range":             {"/v1/token", "application/json", `{"name":"a","cidrs":["10.0.0.0/64"]}`, 400, "InvalidRequest", "cidrs"},
-		"rules are not yet":     {"/v1/token", "application/json", `{"name":"a","allow":["GET gmail.googleapis.com/**"]}`, 400, "InvalidRequest", "rules"},
+		"rule without methods":  {"/v1/token", "application/json", `{"name":"a","allow":["gmail.googleapis.com/**"]}`, 400, "InvalidRequest", "allow"},
+		"presets are not yet":   {"/v1/token", "application/json", `{"name":"a","presets":["gmail-readonly"]}`, 400, "InvalidRequest", "presets"},
 		"end in the odd future": {"/v1/token", "application/json", `{"name":"a","expires":"someday"}`, 400, "InvalidRequest", ""},
 	} {
 		t.Run(name, func(t *testing.T) {
