@@ -2,6 +2,7 @@ package caddymodule
 
 import (
 	"encoding/json"
+	"errors"
 	"io"
 	"mime"
 	"mime/multipart"
@@ -100,7 +101,7 @@ func TestGoogleBatchesAreRebuilt(t *testing.T) {
 	answers := map[string]string{}
 	for parts := multipart.NewReader(strings.NewReader(string(r.body)), params["boundary"]); ; {
 		part, err := parts.NextRawPart()
-		if err == io.EOF {
+		if errors.Is(err, io.EOF) {
 			break
 		}
 		if err != nil {

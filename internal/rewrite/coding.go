@@ -144,7 +144,7 @@ func (d *inflater) Read(p []byte) (int, error) {
 func (d *inflater) begin() error {
 	start, err := d.source.Peek(2)
 	if len(start) < 2 {
-		if err == io.EOF {
+		if errors.Is(err, io.EOF) {
 			err = io.ErrUnexpectedEOF
 		}
 		return err

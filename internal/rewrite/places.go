@@ -2,6 +2,7 @@ package rewrite
 
 import (
 	"hash/maphash"
+	"slices"
 	"strings"
 )
 
@@ -214,12 +215,7 @@ func (f *frame) hasArray(n *name) (array uint64, ok bool) {
 		return valueHash, f.paged
 	}
 	array = maphash.Bytes(hashSeed, n.text[:n.prefix])
-	for _, a := range f.arrays {
-		if a == array {
-			return array, true
-		}
-	}
-	return array, false
+	return array, slices.Contains(f.arrays[:], array)
 }
 
 // stringBegins begins a string that is a value. It reports whether its text is

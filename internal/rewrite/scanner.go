@@ -188,11 +188,11 @@ func (s *scanner) beginValue(b []byte, i int) int {
 		s.push(c == '[', s.base+int64(i))
 		return i + 1
 	case 't':
-		s.state, s.literal = inLiteral, "rue"
+		s.state, s.literal = inLiteral, "true"[1:]
 	case 'f':
-		s.state, s.literal = inLiteral, "alse"
+		s.state, s.literal = inLiteral, "false"[1:]
 	case 'n':
-		s.state, s.literal = inLiteral, "ull"
+		s.state, s.literal = inLiteral, "null"[1:]
 	case '-':
 		s.state = inMinus
 	case '0':
