@@ -73,6 +73,8 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 		h.run.app.serveHealth(w, r)
 	case path == "/readyz" && h.serves():
 		h.run.app.serveReadiness(w, r)
+	case path == whoamiPath && h.serves():
+		h.serveWhoami(w, r)
 	case h.serves() && isTokenPath(path):
 		h.serveToken(w, r)
 	case h.API && strings.HasPrefix(path, "/v1/"):
