@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 
 	"github.com/caddyserver/caddy/v2/caddyconfig"
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
@@ -279,6 +280,9 @@ func (p *Proxy) rewriteLine() subdirective {
 func (r *Rewrite) validate() error {
 	if r.Member == "" {
 		return errors.New("member is missing: write `rewrite <member> [<path glob>]`")
+	}
+	if strings.Contains(r.Member, "*") {
+		return fmt.Errorf("%q is not the name of a member: write it out, without *", r.Member)
 	}
 	return judgeAll([]string{r.Path}, checkPathGlob)
 }

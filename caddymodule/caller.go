@@ -28,7 +28,7 @@ func (a *App) authenticate(r *http.Request, queryKey bool) (*policy.Key, error) 
 	if err != nil {
 		return nil, err
 	}
-	if key == nil || !key.Expires.IsZero() && !clock.Now().Before(key.Expires) {
+	if key == nil || key.Expired(clock.Now()) {
 		return nil, policy.InvalidKey()
 	}
 	return key, nil

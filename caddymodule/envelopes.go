@@ -3,7 +3,6 @@ package caddymodule
 import (
 	"bytes"
 	"io"
-	"mime"
 	"net/http"
 	"strconv"
 	"strings"
@@ -28,7 +27,7 @@ func (p *proxy) unpack(r *http.Request, out *outbound) (*http.Request, error) {
 	switch {
 	case kind != batch.None:
 		return p.unpackBatch(r, out, kind)
-	case out.provider.Type() == provider.TypeMicrosoft && fetches(out.Request) && isJSON(r.Header):
+	case out.provider.Type() == provider.TypeMicrosoft && fetches(out.Request) && rewrite.IsJSON(r.Header) && r.Header.Get("Content-Encoding") == "":
 		return unpackSource(r, out)
 	}
 	return r, nil
@@ -110,7 +109,8 @@ func unpackSource(r *http.Request, out *outbound) (*http.Request, error) {
 func withBody(r *http.Request, body []byte) *http.Request {
 	whole := r.WithContext(r.Context())
 	whole.Header = r.Header.Clone()
-	for _, name := range []string{"Content-Md5", "Digest", "Content-Digest", "Repr-Digest", "Content-Encoding", "Expect", "Trailer", "Transfer-Encoding"} {
+	rewrite.DropDigests(whole.Header)
+	for _, name := range []string{"Content-Encoding", "Expect", "Trailer", "Transfer-Encoding"} {
 		whole.Header.Del(name)
 	}
 	whole.Header.Set("Content-Length", strconv.Itoa(len(body)))
@@ -119,19 +119,13 @@ func withBody(r *http.Request, body []byte) *http.Request {
 	return whole
 }
 
-// isJSON reports whether a body is JSON as it stands.
-func isJSON(h http.Header) bool {
-	media, _, err := mime.ParseMediaType(h.Get("Content-Type"))
-	return err == nil && (media == "application/json" || strings.HasSuffix(media, "+json")) && h.Get("Content-Encoding") == ""
-}
-
 // relinkParts makes the URLs in the answers to a batch's parts lead back
 // through this proxy, and adds the answers to the parts that were refused.
 func (o *outbound) relinkParts(response *http.Response) error {
 	of := func(part *target.Request) *links.Call {
-		links := *o.links
-		links.Request = part
-		return &links
+		answered := *o.links
+		answered.Request = part
+		return &answered
 	}
 	if o.links == nil {
 		return o.envelope.Response(response, nil, nil, nil)

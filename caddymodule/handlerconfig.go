@@ -76,8 +76,8 @@ type Grant struct {
 	// The accounts that they reach, as globs. Take placeholders. Default: none.
 	Accounts []string `json:"accounts,omitempty"`
 
-	// What they may call, as rules: `<methods> <host>/<path>`. Default:
-	// everything, where there are no presets.
+	// What they may call, as rules: `<methods> <host>/<path>`, with `!` in front
+	// what they may not. Default: everything, where there are no presets.
 	Allow []string `json:"allow,omitempty"`
 
 	// What they may call, as names of presets. Default: none.
@@ -117,17 +117,21 @@ type Proxy struct {
 	// More response members whose URLs are rewritten. Default: none.
 	Rewrites []*Rewrite `json:"rewrites,omitempty"`
 
-	// More hosts that upload and download URLs may point to; `*.` at the
-	// beginning is any name below. Default: none.
+	// More hosts of URLs that carry their own authority, for uploads, downloads
+	// and the progress of a call: callers get handles in the place of such URLs.
+	// `*.` at the beginning is any name below; a port other than 443 must be
+	// written, and `http` is for a loopback address that is written in full.
+	// Default: none, beside Microsoft's own.
 	HandleHosts []string `json:"handle_hosts,omitempty"`
 
 	// The transport to the APIs: Caddy's own `http` transport, with
 	// `"protocol": "http"`. It must not skip the verification of certificates,
-	// set the server name or send the PROXY protocol. Default: that transport's
-	// defaults, but for these: `versions` is `["1.1"]`, so that no call waits
-	// behind a large body or a lost packet of another, as it does where all share
-	// one HTTP/2 connection; up to 256 idle connections for each host, kept for a
-	// minute; `expect_continue_timeout` is `1s`; `compression` is `false`.
+	// leave ports without TLS, set the server name, send the PROXY protocol, or
+	// speak `h2c` or HTTP/3. Default: that transport's defaults, but for these:
+	// `versions` is `["1.1"]`, so that no call waits behind a large body or a lost
+	// packet of another, as it does where all share one HTTP/2 connection; up to
+	// 256 idle connections for each host, kept for a minute;
+	// `expect_continue_timeout` is `1s`; `compression` is `false`.
 	TransportRaw json.RawMessage `json:"transport,omitempty" caddy:"namespace=http.reverse_proxy.transport inline_key=protocol"`
 
 	// The account of the origin form: `key` for the one account that the key is
@@ -152,11 +156,13 @@ type Upstream struct {
 }
 
 // Rewrite names a response member whose URL is rewritten to go through the
-// proxy, at top level or beside an array `value`.
+// proxy, in JSON, at top level or in an object that has an array `value`.
 type Rewrite struct {
 	// The member's name; required.
 	Member string `json:"member,omitempty"`
 
-	// The API paths on which it is rewritten, as a glob. Default: every path.
+	// The API paths on which it is rewritten, percent-encoded as callers write
+	// them, as a glob: `*` is any run of characters without `/`, `**` any run.
+	// Default: every path.
 	Path string `json:"path,omitempty"`
 }

@@ -21,10 +21,10 @@ import (
 
 // seal makes a handle of a URL that carries its own authority, for the caller
 // and the account of this call.
-func (o *outbound) seal(kind handle.Kind, target string, said time.Time) (string, error) {
+func (o *outbound) seal(kind handle.Kind, raw string, said time.Time) (string, error) {
 	now := clock.Now()
 	sealed, err := handle.Seal(o.sealer, &handle.Handle{
-		URL: target, Account: o.Account, Provider: o.provider.Name(), Generation: o.generation,
+		URL: raw, Account: o.Account, Provider: o.provider.Name(), Generation: o.generation,
 		Key: o.key, Kind: kind, Issued: now, Expires: kind.Until(now, said),
 	})
 	if err != nil {
@@ -117,7 +117,7 @@ func (p *proxy) keyOf(h *handle.Handle) (*policy.Key, error) {
 	if err != nil {
 		return nil, err
 	}
-	if key == nil || !key.Expires.IsZero() && !clock.Now().Before(key.Expires) {
+	if key == nil || key.Expired(clock.Now()) {
 		return nil, problem.New(problem.NotAllowed, "the API key that this URL was handed out to is no longer valid")
 	}
 	return key, nil

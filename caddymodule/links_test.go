@@ -456,3 +456,22 @@ func TestHandlesAreNotLogged(t *testing.T) {
 	}
 	s.load(s.caddyfile) // for the end of the test
 }
+
+func TestUpstreamsThatNoCallReachesAreWarnedOf(t *testing.T) {
+	logs := filepath.Join(t.TempDir(), "log")
+	s := startProxied(
+		t, "grace_period 5s", "grace_period 5s\n\tlog default {\n\t\toutput file "+logs+"\n\t}",
+		graphAtAPI[0], graphAtAPI[1]+"\n\t\t\tupstream stray.example {{api}}\n\t\t\tupstream files.example {{api}}\n\t\t\thandle_host *.example.net files.example",
+	)
+	s.stop()
+	defer s.load(s.caddyfile) // for the end of the test
+	text, err := os.ReadFile(logs)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for host, want := range map[string]bool{"stray.example": true, "files.example": false, "contoso.sharepoint.com": false, "graph.microsoft.com": false} {
+		if got := strings.Contains(string(text), `"subdirective":"upstream","host":"`+host+`"`); got != want {
+			t.Errorf("warned of %s: %t, want %t", host, got, want)
+		}
+	}
+}

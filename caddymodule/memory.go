@@ -60,9 +60,9 @@ type envelopeBody struct {
 func (b *envelopeBody) Read(p []byte) (int, error) {
 	n, err := b.source.Read(p)
 	if !b.memory.take(b.key, int64(n)) {
-		p := problem.New(problem.RateLimited, "too many large batches are being sent at once: wait for the answers to some of them")
-		p.RetryAfter = time.Second
-		return 0, p
+		refused := problem.New(problem.RateLimited, "too many large batches are being sent at once: wait for the answers to some of them")
+		refused.RetryAfter = time.Second
+		return 0, refused
 	}
 	b.taken += int64(n)
 	return n, err

@@ -9,7 +9,6 @@ import (
 	"net"
 	"net/http"
 	"net/url"
-	"slices"
 	"strings"
 	"time"
 
@@ -145,9 +144,6 @@ func newProxy(ctx caddy.Context, app *App, configured *Proxy) (*proxy, error) {
 	if base.TLS == nil {
 		base.TLS = new(reverseproxy.TLSConfig)
 	}
-	if slices.Contains(base.Versions, "3") {
-		return nil, errors.New("proxy: transport: versions 3 goes to the address that DNS says, whatever that is: leave it out")
-	}
 	if err := provisionTransport(ctx, base); err != nil {
 		return nil, fmt.Errorf("proxy: transport: %w", err)
 	}
@@ -190,6 +186,17 @@ func (p *proxy) warnUnlisted(subdirective, host string) {
 		zap.String("subdirective", subdirective), zap.String("host", host))
 }
 
+// mayHandOut reports whether handles may lead to a host: no token goes there,
+// but calls do.
+func (p *proxy) mayHandOut(host string) bool {
+	for _, configured := range p.app.run.providers {
+		if links.HandleTarget(handle.Download, &url.URL{Scheme: "https", Host: host}, configured, p.handleHosts) {
+			return true
+		}
+	}
+	return false
+}
+
 func (p *proxy) provisionDefaultHosts(hosts map[string]string) error {
 	for name, host := range hosts {
 		configured, ok := p.app.run.providers[name]
@@ -229,7 +236,9 @@ func (p *proxy) provisionUpstreams(configured []*Upstream) error {
 		if _, twice := p.upstreams[listedName(host)]; twice {
 			return fmt.Errorf("proxy: upstream %s: is written twice; keep one", host)
 		}
-		p.warnUnlisted("upstream", host)
+		if !p.mayHandOut(listedName(host)) {
+			p.warnUnlisted("upstream", host)
+		}
 		a := addressOf(parsed)
 		a.direct = true
 		p.upstreams[listedName(host)] = a

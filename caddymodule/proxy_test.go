@@ -613,7 +613,7 @@ func TestUpstreamsAndTransportsThatAreRefused(t *testing.T) {
 		"another server name":     {"proxy {", "proxy {\ntransport http {\ntls_server_name x.example\n}", "tls_server_name is refused"},
 		"PROXY protocol":          {"proxy {", "proxy {\ntransport http {\nproxy_protocol v1\n}", "proxy_protocol is refused"},
 		"clear text HTTP/2":       {"proxy {", "proxy {\ntransport http {\nversions h2c\n}", "h2c is refused"},
-		"HTTP/3":                  {"proxy {", "proxy {\ntransport http {\nversions 3\n}", "versions 3"},
+		"HTTP/3":                  {"proxy {", "proxy {\ntransport http {\nversions 3\n}", "versions 3 is refused"},
 		"clear text elsewhere":    {"api.acme.example " + p.URL, "api.acme.example http://192.0.2.1", "http"},
 		"path":                    {"api.acme.example " + p.URL, "api.acme.example https://192.0.2.1/x", "x"},
 		"unknown default host":    {"proxy {", "proxy {\ndefault_host google evil.example", "evil.example"},

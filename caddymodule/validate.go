@@ -407,6 +407,8 @@ func checkTransport(transport *reverseproxy.HTTPTransport) error {
 		return refusedTransport("tls_except_ports")
 	case slices.Contains(transport.Versions, "h2c"):
 		return errors.New("versions h2c is refused: tokens travel over TLS only")
+	case slices.Contains(transport.Versions, "3"):
+		return errors.New("versions 3 is refused: it goes to the address that DNS says, whatever that is")
 	}
 	return nil
 }

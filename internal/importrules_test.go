@@ -73,8 +73,23 @@ var importRules = []importRule{
 	},
 	{
 		name:  "what judges a request is pure",
-		of:    []string{"internal/target", "internal/policy", "internal/operation"},
-		never: []string{"golang.org/x/oauth2", module + "/internal/broker", module + "/internal/provider", module + "/internal/store"},
+		of:    []string{"internal/target", "internal/policy", "internal/operation", "internal/glob"},
+		never: []string{"golang.org/x/oauth2", module + "/internal/broker", module + "/internal/provider", module + "/internal/store", module + "/internal/vault"},
+	},
+	{
+		name:  "what reads and writes messages knows neither accounts' grants nor who judges",
+		of:    []string{"internal/rewrite", "internal/handle", "internal/batch", "internal/replay"},
+		never: []string{"golang.org/x/oauth2", module + "/internal/broker", module + "/internal/provider", module + "/internal/store", module + "/internal/vault", module + "/internal/policy"},
+	},
+	{
+		name:  "links know a provider's kind and hosts, and nothing of grants",
+		of:    []string{"internal/links"},
+		never: []string{module + "/internal/broker", module + "/internal/store", module + "/internal/vault", module + "/internal/policy"},
+	},
+	{
+		name:  "what matches and rewrites text knows nothing else of this module",
+		of:    []string{"internal/glob", "internal/operation", "internal/rewrite"},
+		never: []string{module},
 	},
 	{
 		name:   "the fake provider is for the demo and tests",

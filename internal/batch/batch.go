@@ -11,7 +11,6 @@ import (
 	"io"
 	"mime"
 	"net/http"
-	"net/url"
 	"slices"
 	"strings"
 
@@ -61,7 +60,7 @@ func KindOf(q *target.Request, providerType string) Kind {
 
 // kindOfPath judges a path as an API might read it, whatever is escaped in it.
 func kindOfPath(path, providerType string) Kind {
-	segments := strings.Split(strings.Trim(decode(path), "/"), "/")
+	segments := strings.Split(strings.Trim(target.DecodeFully(path), "/"), "/")
 	plain := true
 	for i, segment := range segments {
 		var parameter bool // to some servers, and no part of the segment then
@@ -83,19 +82,6 @@ func kindOfPath(path, providerType string) Kind {
 		return Unsupported
 	}
 	return None
-}
-
-// decode decodes a path as often as an API might, once and once more by
-// mistake.
-func decode(path string) string {
-	for range 2 {
-		decoded, err := url.PathUnescape(path)
-		if err != nil {
-			return path
-		}
-		path = decoded
-	}
-	return path
 }
 
 // rootOf is the first segment of a path with the slash before it.
@@ -211,10 +197,8 @@ func Read(q *target.Request, kind Kind, header http.Header, body io.Reader, o Op
 
 // mediaTypeOf reads the batch's own Content-Type and refuses a coding.
 func mediaTypeOf(header http.Header) (mediaType string, params map[string]string, err error) {
-	for _, coding := range header["Content-Encoding"] {
-		if coding != "" && !strings.EqualFold(coding, "identity") {
-			return "", nil, malformed("the batch has a Content-Encoding: send it without")
-		}
+	if isCoded(header) {
+		return "", nil, malformed("the batch has a Content-Encoding: send it without")
 	}
 	if len(header["Content-Type"]) != 1 {
 		return "", nil, malformed("the batch needs one Content-Type: application/json for Microsoft Graph, multipart/mixed for Google")
@@ -224,6 +208,13 @@ func mediaTypeOf(header http.Header) (mediaType string, params map[string]string
 		return "", nil, malformed("the Content-Type of the batch is malformed (RFC 9110 section 8.3.1)").Because(err)
 	}
 	return mediaType, params, nil
+}
+
+// isCoded reports whether a body has a content coding (RFC 9110 section 8.4).
+func isCoded(header http.Header) bool {
+	return slices.ContainsFunc(header["Content-Encoding"], func(coding string) bool {
+		return coding != "" && !strings.EqualFold(coding, "identity")
+	})
 }
 
 // add adds a part, judged by itself. The error is for the whole envelope.
@@ -264,11 +255,7 @@ func (e *Envelope) refuseDependants() {
 		again = false
 		for _, p := range e.parts {
 			if p.refused == nil && slices.ContainsFunc(p.dependsOn, func(id string) bool { return refused[id] }) {
-				p.refused = &problem.Problem{
-					Code:    "FailedDependency",
-					Status:  http.StatusFailedDependency,
-					Message: "a part of the batch that this one depends on was refused",
-				}
+				p.refused = problem.New(problem.FailedDependency, "a part of the batch that this one depends on was refused")
 			}
 			if p.refused != nil && !refused[p.id] {
 				refused[p.id], again = true, true

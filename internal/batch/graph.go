@@ -113,7 +113,7 @@ func (e *Envelope) graphTarget(q *target.Request, method, url string) (target.Re
 	if rest == "" {
 		rest = "/"
 	}
-	if isVersion(decode(rootOf(rest))[1:]) {
+	if isVersion(target.DecodeFully(rootOf(rest))[1:]) {
 		return sent, malformed("the URL of a part names the version of the API twice: leave it out") // the API might leave one out itself
 	}
 	sent.Path = root + rest

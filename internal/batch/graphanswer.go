@@ -163,17 +163,15 @@ type answerBody struct {
 // changed takes out of a header what was said of a body that is another now.
 func changed(resp *http.Response) {
 	resp.ContentLength = -1
-	for _, name := range []string{"Content-Length", "Content-Md5", "Digest", "Content-Digest", "Repr-Digest", "Etag"} {
-		resp.Header.Del(name)
-	}
+	resp.Header.Del("Content-Length")
+	resp.Header.Del("Etag")
+	rewrite.DropDigests(resp.Header)
 }
 
 // checkUncoded refuses a coding: none was asked for.
 func checkUncoded(resp *http.Response) error {
-	for _, coding := range resp.Header["Content-Encoding"] {
-		if coding != "" && !strings.EqualFold(coding, "identity") {
-			return unexpected()
-		}
+	if isCoded(resp.Header) {
+		return unexpected()
 	}
 	return nil
 }

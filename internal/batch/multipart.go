@@ -2,7 +2,6 @@ package batch
 
 import (
 	"bytes"
-	"errors"
 	"fmt"
 	"net/http"
 	"strings"
@@ -74,9 +73,6 @@ func isBoundary(s string) bool {
 	})
 }
 
-// errHeaderLine is for a line that is no header field.
-var errHeaderLine = errors.New("a line is no header field")
-
 // readHeader reads header fields up to an empty line, or to the end, and gives
 // what follows.
 func readHeader(text []byte) (fields, []byte, error) {
@@ -94,7 +90,7 @@ func readHeader(text []byte) (fields, []byte, error) {
 		if !ok {
 			// Also a line that begins with a space, which went on with the one
 			// before it once (RFC 9112 section 5.2).
-			return f, nil, malformed("a part of the batch has a line in its header that is no header field").Because(errHeaderLine)
+			return f, nil, malformed("a part of the batch has a line in its header that is no header field")
 		}
 		if err := f.add(name, value); err != nil {
 			return f, nil, err

@@ -33,7 +33,7 @@ const (
 	Monitor
 )
 
-// String is the kind's word, for logs.
+// String is the kind's word, for logs and answers.
 func (k Kind) String() string {
 	switch k {
 	case Download:

@@ -35,11 +35,8 @@ func HandleTarget(kind handle.Kind, u *url.URL, p Provider, further []string) bo
 
 // isOwn reports whether the provider's tokens may be sent to the URL.
 func isOwn(u *url.URL, p Provider) bool {
-	host, path := canonicalHost(u), u.Path
-	if decoded, err := url.PathUnescape(path); err == nil {
-		path = decoded // as paths of calls are, twice
-	}
-	return u.Scheme == p.Scheme(host) && target.CheckPath(u.EscapedPath()) == nil && p.AllowsHost(host, path) == nil
+	host, path := canonicalHost(u), u.EscapedPath()
+	return u.Scheme == p.Scheme(host) && target.CheckPath(path) == nil && p.AllowsHost(host, target.DecodeFully(path)) == nil
 }
 
 // isListed reports whether URLs with their own authority are at the URL's host.
@@ -59,7 +56,8 @@ func isLoopback(name string) bool {
 	return err == nil && addr.IsLoopback() || strings.EqualFold(name, "localhost")
 }
 
-// canonicalHost is the URL's host as [target.Request] has hosts.
+// canonicalHost is the URL's host as [target.Request] has hosts, but for a dot
+// at its end: with one it is no host that anybody lists.
 func canonicalHost(u *url.URL) string {
 	return strings.TrimSuffix(strings.ToLower(u.Host), ":443")
 }

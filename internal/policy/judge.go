@@ -78,7 +78,7 @@ type Decision struct {
 // call that is allowed to a key without rules.
 func Judge(key *Key, facts *Facts) Decision {
 	switch {
-	case !key.Expires.IsZero() && !facts.Now.Before(key.Expires):
+	case key.Expired(facts.Now):
 		return Decision{Reason: ReasonExpired, Missing: "a later end than " + key.Expires.UTC().Format(time.RFC3339)}
 	case !key.admits(facts.Client):
 		return Decision{Reason: ReasonAddress, Missing: fmt.Sprintf("an address range with %s in it", facts.Client)}

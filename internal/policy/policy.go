@@ -90,6 +90,9 @@ func (k *Key) Account() (string, bool) {
 	return k.Accounts[0], true
 }
 
+// Expired reports whether the key has ended.
+func (k *Key) Expired(now time.Time) bool { return !k.Expires.IsZero() && !now.Before(k.Expires) }
+
 // Reaches reports whether one of the key's patterns matches the account.
 func (k *Key) Reaches(id string) bool {
 	for _, pattern := range k.Accounts {

@@ -27,6 +27,7 @@ const (
 	MethodNotAllowed      Code = "MethodNotAllowed"
 	Conflict              Code = "Conflict"
 	TooLarge              Code = "TooLarge"
+	FailedDependency      Code = "FailedDependency"
 	TooEarly              Code = "TooEarly"
 	RateLimited           Code = "RateLimited"
 	ProviderMisconfigured Code = "ProviderMisconfigured"
@@ -53,6 +54,7 @@ var statuses = map[Code]int{
 	MethodNotAllowed:      http.StatusMethodNotAllowed,
 	Conflict:              http.StatusConflict,
 	TooLarge:              http.StatusRequestEntityTooLarge,
+	FailedDependency:      http.StatusFailedDependency,
 	TooEarly:              http.StatusTooEarly,
 	RateLimited:           http.StatusTooManyRequests,
 	ProviderMisconfigured: http.StatusInternalServerError,

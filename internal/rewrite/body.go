@@ -181,7 +181,7 @@ func (b *body) readText(p []byte) (int, error) {
 			}
 		}
 		if b.changed || b.rewriter.replaced > 0 {
-			dropDigests(b.response.Trailer)
+			DropDigests(b.response.Trailer)
 		}
 	}
 	b.textErr = err

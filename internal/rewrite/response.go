@@ -65,12 +65,15 @@ func rewritable(resp *http.Response) bool {
 	case resp.StatusCode == http.StatusNoContent, resp.StatusCode == http.StatusPartialContent:
 	case len(resp.Header["Content-Range"]) > 0:
 	default:
-		return isJSON(resp.Header["Content-Type"])
+		return IsJSON(resp.Header)
 	}
 	return false
 }
 
-func isJSON(contentType []string) bool {
+// IsJSON reports whether a message's media type is JSON: application/json, or one
+// with the suffix +json (RFC 6839 section 3.1).
+func IsJSON(h http.Header) bool {
+	contentType := h["Content-Type"]
 	if len(contentType) != 1 {
 		return false
 	}
@@ -105,7 +108,9 @@ func isDigest(name string) bool {
 	return strings.HasPrefix(name, "X-Goog-Stored-Content-")
 }
 
-func dropDigests(h http.Header) {
+// DropDigests takes out of a header what describes the bytes of a body that is
+// another now.
+func DropDigests(h http.Header) {
 	for name := range h {
 		if isDigest(name) {
 			delete(h, name)
@@ -133,8 +138,8 @@ func correctLength(resp *http.Response, length int) {
 
 // weaken says that the body means the same as the one that came, but is another.
 func weaken(resp *http.Response) {
-	dropDigests(resp.Header)
-	dropDigests(resp.Trailer)
+	DropDigests(resp.Header)
+	DropDigests(resp.Trailer)
 	tags := resp.Header["Etag"]
 	if len(tags) == 0 {
 		return

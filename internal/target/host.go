@@ -36,7 +36,7 @@ func cutHost(path string, hosts Hosts) (host, rest string, err error) {
 	case isHost:
 		return host, rest, nil
 	case maybeHost:
-		if hosts.AllowsHost(host, decodeFully(rest)) == nil {
+		if hosts.AllowsHost(host, DecodeFully(rest)) == nil {
 			return host, rest, nil
 		}
 	}

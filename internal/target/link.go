@@ -21,7 +21,7 @@ func (q *Request) Link(raw string, hosts Hosts, scheme func(host string) string)
 	path, _, _ := strings.Cut(rest, "?")
 	path, _, _ = strings.Cut(path, "#")
 	// With dot segments it would lead out of what stands before it here.
-	if checkPath(path) != nil || hosts.AllowsHost(host, decodeFully(path)) != nil {
+	if checkPath(path) != nil || hosts.AllowsHost(host, DecodeFully(path)) != nil {
 		return "", false
 	}
 	if q.Base.Account == "" {
@@ -198,7 +198,7 @@ func (q *Request) ownPath(target string, hosts Hosts) (rest string, ok bool) {
 
 // check judges a canonical request whose host is known.
 func (q *Request) check(hosts Hosts) error {
-	decoded := decodeFully(q.Path)
+	decoded := DecodeFully(q.Path)
 	if MentionsKey(q.Path) || MentionsKey(decoded) {
 		return keyInPath()
 	}

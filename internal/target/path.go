@@ -141,8 +141,9 @@ func checkSegments(path string) error {
 	return nil
 }
 
-// decodeFully decodes a path as often as an API might.
-func decodeFully(path string) string {
+// DecodeFully decodes a path as often as an API might. What is no escape stays
+// as it is.
+func DecodeFully(path string) string {
 	for range decodings {
 		path = decode(path)
 	}
