@@ -79,6 +79,20 @@ func checkAuthority(host string) error {
 	return problem.New(problem.InvalidRequest, "the Host of the request has characters that belong into no host")
 }
 
+// stripped is the beginning of the path that handlers before this one have taken
+// off, as handle_path does.
+func stripped(r *http.Request) string {
+	original, ok := r.Context().Value(caddyhttp.OriginalRequestCtxKey).(http.Request)
+	if !ok || original.URL == nil {
+		return ""
+	}
+	prefix, ok := strings.CutSuffix(original.URL.EscapedPath(), r.URL.EscapedPath())
+	if !ok {
+		return "" // the path was changed otherwise
+	}
+	return prefix
+}
+
 // hostCharacters are those of names, addresses and ports.
 const hostCharacters = "abcdefghijklmnopqrstuvwxyz0123456789-_.:[]"
 
@@ -120,7 +134,7 @@ func strayKey(h http.Header) bool {
 var secretParams = []string{"access_token", "oauth_token", "key", "code", "state"}
 
 func secretInURL(r *http.Request) bool {
-	if target.MentionsKey(r.RequestURI) || strings.Contains(r.RequestURI, target.HandlePath) {
+	if target.MentionsKey(r.RequestURI) || strings.Contains(strings.ToLower(r.RequestURI), "/.bellhop") {
 		return true
 	}
 	for parameter := range strings.SplitSeq(r.URL.RawQuery, "&") {

@@ -161,7 +161,7 @@ func checkRule(value string) error {
 }
 
 // reservedPaths are the paths of a site that the proxy cannot be at.
-var reservedPaths = []string{"/v1", "/connect", "/oauth", "/console", "/healthz", "/readyz"}
+var reservedPaths = []string{"/v1", "/connect", "/oauth", "/console", "/healthz", "/readyz", "/.bellhop"}
 
 // checkPrefix judges where the proxy is.
 func checkPrefix(value string) error {

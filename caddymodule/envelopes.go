@@ -27,13 +27,16 @@ func (p *proxy) unpack(r *http.Request, out *outbound) (*http.Request, error) {
 	switch {
 	case kind != batch.None:
 		return p.unpackBatch(r, out, kind)
-	case out.provider.Type() == provider.TypeMicrosoft && fetches(out.Request) && rewrite.IsJSON(r.Header) && r.Header.Get("Content-Encoding") == "":
+	case out.provider.Type() == provider.TypeMicrosoft && fetches(out.Request) && (rewrite.IsJSON(r.Header) || r.Header.Get("Content-Type") == "") && r.Header.Get("Content-Encoding") == "":
 		return unpackSource(r, out)
 	}
 	return r, nil
 }
 
 func (p *proxy) unpackBatch(r *http.Request, out *outbound, kind batch.Kind) (*http.Request, error) {
+	if r.ContentLength > batch.MaxLength {
+		return nil, batch.TooLarge() // without reading it
+	}
 	body := &envelopeBody{source: r.Body, memory: envelopes, key: out.key}
 	out.release = body.release
 	envelope, err := batch.Read(out.Request, kind, r.Header, body, batch.Options{

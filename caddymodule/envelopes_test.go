@@ -207,6 +207,22 @@ func TestBatchesComeByPOSTOnly(t *testing.T) {
 	}
 }
 
+func TestBatchesAreRefusedBeforeTheyAreSent(t *testing.T) {
+	s := startProxied(t, graphAtAPI...)
+	for name, c := range map[string]struct {
+		media, length string
+		code          problem.Code
+	}{
+		"too long":     {"application/json", "50000000", problem.TooLarge},
+		"another type": {"text/plain", "1000", problem.InvalidRequest},
+	} {
+		t.Run(name, func(t *testing.T) {
+			r := s.raw("POST /proxy/carol/v1.0/$batch HTTP/1.1", "Host: "+s.addr, "Authorization: Bearer "+s.key, "Content-Type: "+c.media, "Content-Length: "+c.length, "Expect: 100-continue")
+			wantProblem(t, r, c.code)
+		})
+	}
+}
+
 func TestBatchesAreSentAgainWithANewToken(t *testing.T) {
 	s := startProxied(t, graphAtAPI...)
 	var first bool
@@ -230,14 +246,15 @@ func TestBatchesAreSentAgainWithANewToken(t *testing.T) {
 func TestHandlesAreOpenedWhereGraphFetchesFromThem(t *testing.T) {
 	s := startProxied(t, graphAtAPI...)
 	link := s.url + s.handedOut("tempauth=1")
-	for _, c := range []struct{ path, body, want string }{
-		{"/proxy/carol/v1.0/me/drive/root/children", `{"name":"a", "@microsoft.graph.sourceUrl" : "LINK"}`, `{"name":"a", "@microsoft.graph.sourceUrl" : "https://contoso.sharepoint.com/_layouts/15/download.aspx?tempauth=1"}`},
-		{"/proxy/carol/v1.0/me/drive/root/children", `{"name":"a","@microsoft.graph.sourceUrl":"https://files.example/a"}`, `{"name":"a","@microsoft.graph.sourceUrl":"https://files.example/a"}`},
-		{"/proxy/carol/v1.0/me/messages", `{"@microsoft.graph.sourceUrl":"x"}`, `{"@microsoft.graph.sourceUrl":"x"}`},
-		{"/proxy/carol/v1.0/$batch", `{"requests":[{"id":"1","method":"POST","url":"/me/drive/root/children","body":{"@microsoft.graph.sourceUrl":"LINK"}}]}`, `{"requests":[{"id":"1","method":"POST","url":"/me/drive/root/children","body":{"@microsoft.graph.sourceUrl":"https://contoso.sharepoint.com/_layouts/15/download.aspx?tempauth=1"}}]}`},
-		{"/proxy/carol/v1.0/$batch", `{"requests":[{"id":"1","method":"POST","url":"/me/messages","body":{"@microsoft.graph.sourceUrl":"LINK"}}]}`, `{"requests":[{"id":"1","method":"POST","url":"/me/messages","body":{"@microsoft.graph.sourceUrl":"` + link + `"}}]}`},
+	for _, c := range []struct{ media, path, body, want string }{
+		{"application/json", "/proxy/carol/v1.0/me/drive/root/children", `{"name":"a", "@microsoft.graph.sourceUrl" : "LINK"}`, `{"name":"a", "@microsoft.graph.sourceUrl" : "https://contoso.sharepoint.com/_layouts/15/download.aspx?tempauth=1"}`},
+		{"", "/proxy/carol/v1.0/me/drive/root/children", `{"@microsoft.graph.sourceUrl":"LINK"}`, `{"@microsoft.graph.sourceUrl":"https://contoso.sharepoint.com/_layouts/15/download.aspx?tempauth=1"}`},
+		{"application/json", "/proxy/carol/v1.0/me/drive/root/children", `{"name":"a","@microsoft.graph.sourceUrl":"https://files.example/a"}`, `{"name":"a","@microsoft.graph.sourceUrl":"https://files.example/a"}`},
+		{"application/json", "/proxy/carol/v1.0/me/messages", `{"@microsoft.graph.sourceUrl":"x"}`, `{"@microsoft.graph.sourceUrl":"x"}`},
+		{"application/json", "/proxy/carol/v1.0/$batch", `{"requests":[{"id":"1","method":"POST","url":"/me/drive/root/children","body":{"@microsoft.graph.sourceUrl":"LINK"}}]}`, `{"requests":[{"id":"1","method":"POST","url":"/me/drive/root/children","body":{"@microsoft.graph.sourceUrl":"https://contoso.sharepoint.com/_layouts/15/download.aspx?tempauth=1"}}]}`},
+		{"application/json", "/proxy/carol/v1.0/$batch", `{"requests":[{"id":"1","method":"POST","url":"/me/messages","body":{"@microsoft.graph.sourceUrl":"LINK"}}]}`, `{"requests":[{"id":"1","method":"POST","url":"/me/messages","body":{"@microsoft.graph.sourceUrl":"` + link + `"}}]}`},
 	} {
-		s.call(http.MethodPost, c.path, strings.NewReader(strings.ReplaceAll(c.body, "LINK", link)), "Content-Type", "application/json")
+		s.call(http.MethodPost, c.path, strings.NewReader(strings.ReplaceAll(c.body, "LINK", link)), "Content-Type", c.media)
 		if got := s.api.only(t); got.Body != c.want || got.Length != int64(len(c.want)) {
 			t.Errorf("sent %s, want %s", got.Body, c.want)
 		}

@@ -57,7 +57,7 @@ func (p *proxy) admitHandle(r *http.Request, c *call) (*outbound, error) {
 	}
 	c.account, c.host = h.Account, u.Host
 	if !h.Kind.Allows(r.Method) {
-		return nil, problem.New(problem.MethodNotAllowed, "this URL is for another method: it is a "+h.Kind.String()+"'s")
+		return nil, problem.New(problem.MethodNotAllowed, "this URL is for another method: it was handed out as "+h.Kind.String())
 	}
 	key, err := p.keyOf(h)
 	if err != nil {
@@ -139,7 +139,7 @@ func (o *outbound) openSource(link string) (string, bool) {
 
 // baseOf is where a caller reaches this proxy.
 func (p *proxy) baseOf(r *http.Request, account string) target.Base {
-	base := target.Base{Prefix: p.prefix}
+	base := target.Base{Prefix: stripped(r) + p.prefix}
 	base.Scheme, base.Host = reachedAt(r)
 	if !p.origin() {
 		base.Account = url.PathEscape(account)

@@ -137,6 +137,28 @@ func TestAuthoritiesThatWouldBreakLinksAreRefused(t *testing.T) {
 	}
 }
 
+func TestLinksKeepWhatAnEarlierHandlerTookOffThePath(t *testing.T) {
+	s := startProxied(t, append([]string{
+		"\tbellhop {\n\t\ttoken_endpoint", "\thandle_path /mount/* {\n\tbellhop {\n\t\ttoken_endpoint",
+		"\trespond \"not bellhop\" 404", "\t}\n\trespond \"not bellhop\" 404",
+	}, graphAtAPI...)...)
+	s.api.answering(http.StatusOK, `{"@odata.nextLink":"https://graph.microsoft.com/v1.0/me?$skip=1","value":[{"@microsoft.graph.downloadUrl":"https://contoso.sharepoint.com/x"}]}`)
+	r := s.call(http.MethodGet, "/mount/proxy/carol/v1.0/me", nil)
+	next := s.local(member(t, r, "@odata.nextLink"))
+	if next != "/mount/proxy/carol/v1.0/me?$skip=1" || !strings.Contains(string(r.body), s.url+"/mount/proxy/.bellhop/h/") {
+		t.Fatalf("%s", r.body)
+	}
+	s.api.take()
+	_, sealed, _ := strings.Cut(string(r.body), "/h/")
+	sealed, _, _ = strings.Cut(sealed, `"`)
+	s.api.handle(nil)
+	s.call(http.MethodGet, next, nil)
+	s.do(http.MethodGet, "/mount/proxy/.bellhop/h/"+sealed, nil)
+	if got := s.api.take(); len(got) != 2 || got[0].Target != "/v1.0/me?$skip=1" || got[1].Target != "/x" {
+		t.Errorf("the links led to %+v", got)
+	}
+}
+
 func TestContentIsNeverTouched(t *testing.T) {
 	s := startProxied(t, graphAtAPI...)
 	const text = `{"@odata.nextLink":"https://graph.microsoft.com/v1.0/me","value":[{"@microsoft.graph.downloadUrl":"https://contoso.sharepoint.com/x"}],` +
@@ -347,6 +369,11 @@ func TestResumableSessionsGoOutWithTheToken(t *testing.T) {
 		}
 	}
 	wantProblem(t, s.do(http.MethodGet, path, nil), problem.MethodNotAllowed)
+	// A session that goes on at another URL stays one.
+	s.api.answering(http.StatusPermanentRedirect, "", "Location", "https://www.googleapis.com/upload/drive/v3/files?upload_id=def")
+	if link := s.do(http.MethodPut, path, strings.NewReader("0123")).header.Get("Location"); !strings.HasPrefix(s.local(link), "/proxy/.bellhop/h/") {
+		t.Errorf("the session goes on at %s", link)
+	}
 }
 
 func TestRedirectsToDownloadsBecomeHandles(t *testing.T) {

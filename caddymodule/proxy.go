@@ -385,7 +385,8 @@ func missingProvider(name string) error {
 func (p *proxy) parse(r *http.Request, key *policy.Key) (target.Split, error) {
 	scheme, host := reachedAt(r)
 	if !p.origin() {
-		return target.Parse(r, scheme, host, p.prefix)
+		split, err := target.Parse(r, scheme, host, p.prefix)
+		return split.Below(stripped(r)), err
 	}
 	replacer := r.Context().Value(caddy.ReplacerCtxKey).(*caddy.Replacer)
 	id, err := p.originAccount(replacer, key)
@@ -396,7 +397,8 @@ func (p *proxy) parse(r *http.Request, key *policy.Key) (target.Split, error) {
 	if err != nil || apiHost == "" {
 		return target.Split{}, problem.New(problem.InvalidRequest, "the API host of this site is empty for this request")
 	}
-	return target.ParseOrigin(r, scheme, host, id, apiHost)
+	split, err := target.ParseOrigin(r, scheme, host, id, apiHost)
+	return split.Below(stripped(r)), err
 }
 
 // originAccount is the account of the origin form. Only what the configuration
@@ -534,13 +536,42 @@ func (p *proxy) dialect(r *http.Request, c *call) dialect {
 		_, rest, _ = strings.Cut(rest, "/")
 		host, _, _ = strings.Cut(rest, "/")
 	}
-	if d := dialectOf(host); d != dialectEmailEngine || c.provider == "" {
+	if d := dialectOf(host); d != dialectEmailEngine {
 		return d
+	}
+	if c.provider == "" {
+		c.provider = p.providerFor(r)
 	}
 	if configured, ok := p.app.run.providers[c.provider]; ok {
 		return dialectOf(configured.DefaultHost())
 	}
 	return dialectEmailEngine
+}
+
+// providerFor is the provider of the account that a refused call was for, so
+// that the refusal is in the right words; empty for callers who may not know.
+func (p *proxy) providerFor(r *http.Request) string {
+	if p.origin() {
+		return ""
+	}
+	key, err := p.app.authenticateCaller(r)
+	if err != nil {
+		return ""
+	}
+	segment, _, _ := strings.Cut(strings.TrimPrefix(r.URL.EscapedPath(), p.prefix+"/"), "/")
+	id, err := url.PathUnescape(segment)
+	if err != nil || !key.Reaches(id) {
+		return ""
+	}
+	s, err := p.app.run.open()
+	if err != nil {
+		return ""
+	}
+	known, err := s.broker.Account(r.Context(), id)
+	if err != nil {
+		return ""
+	}
+	return known.Provider
 }
 
 // upstreamSource tells Caddy's proxy where the call goes.

@@ -558,6 +558,10 @@ func TestRefusalsSpeakTheDialectOfTheAPI(t *testing.T) {
 		"/proxy/alice/gmail.googleapis.com/x?key=bh_x": {"error.code", "error.errors", "error.message", "error.status"},
 		"/proxy/carol/graph.microsoft.com/x?key=bh_x":  {"error.code", "error.innerError", "error.message"},
 		"/proxy/bob/api.acme.example/x?key=bh_x":       {"error", "message", "statusCode"},
+		// Where the path names no host, the account says whose words they are.
+		"/proxy/alice/drive/v3/x?key=bh_x": {"error.code", "error.errors", "error.message", "error.status"},
+		"/proxy/carol/v1.0//x":             {"error.code", "error.innerError", "error.message"},
+		"/proxy/nobody/v1.0//x":            {"error", "message", "statusCode"},
 	} {
 		r := s.call(http.MethodGet, path, nil)
 		wantProblem(t, r, problem.InvalidRequest)

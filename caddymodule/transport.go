@@ -167,6 +167,9 @@ func (t *transport) send(r *http.Request, out *outbound, body io.ReadCloser) (*h
 	sent := r.WithContext(r.Context())
 	sent.Body = body
 	sent.Host = out.Host
+	// So that a body which the API refuses is not sent all the same, to keep its
+	// connection.
+	sent.Close = r.Header.Get("Expect") != ""
 	sent.Header = maps.Clone(r.Header) // values are replaced and never changed
 	// What Caddy's proxy has added of the caller and its network; the rest was
 	// removed before it.

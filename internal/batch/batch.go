@@ -33,8 +33,13 @@ const (
 	Unsupported
 )
 
-// maxEnvelope is how long an envelope may be, in bytes.
-const maxEnvelope = 25 << 20
+// MaxLength is how long an envelope may be, in bytes.
+const MaxLength = 25 << 20
+
+// TooLarge is the refusal of a longer one.
+func TooLarge() *problem.Problem {
+	return problem.New(problem.TooLarge, fmt.Sprintf("the batch is longer than %d MiB: send fewer parts at once", MaxLength>>20))
+}
 
 // The types of the providers whose APIs take batches.
 const (
@@ -153,12 +158,17 @@ func Read(q *target.Request, kind Kind, header http.Header, body io.Reader, o Op
 		return nil, malformed("this kind of batch is not passed on: send its calls one by one")
 	}
 	mediaType, params, err := mediaTypeOf(header)
-	if err != nil {
+	switch {
+	case err != nil:
 		return nil, err
+	case kind == Graph && mediaType != "application/json":
+		return nil, malformed("a batch of Microsoft Graph is JSON: send it with Content-Type application/json")
+	case kind == Google && mediaType != "multipart/mixed":
+		return nil, malformed("a batch of Google's is a multipart/mixed of application/http: send it with that Content-Type and a boundary")
 	}
-	text, err := io.ReadAll(io.LimitReader(body, maxEnvelope+1))
-	if _, ok := errors.AsType[*http.MaxBytesError](err); ok || len(text) > maxEnvelope {
-		return nil, problem.New(problem.TooLarge, fmt.Sprintf("the batch is longer than %d MiB: send fewer parts at once", maxEnvelope>>20))
+	text, err := io.ReadAll(io.LimitReader(body, MaxLength+1))
+	if _, ok := errors.AsType[*http.MaxBytesError](err); ok || len(text) > MaxLength {
+		return nil, TooLarge()
 	}
 	if p, ok := errors.AsType[*problem.Problem](err); ok {
 		return nil, p
@@ -167,15 +177,10 @@ func Read(q *target.Request, kind Kind, header http.Header, body io.Reader, o Op
 		return nil, malformed("the batch did not come whole: send it again").Because(err)
 	}
 	e := &Envelope{kind: kind, options: o}
-	switch {
-	case kind == Graph && mediaType == "application/json":
+	if kind == Graph {
 		err = e.readGraph(q, text)
-	case kind == Graph:
-		err = malformed("a batch of Microsoft Graph is JSON: send it with Content-Type application/json")
-	case kind == Google && mediaType == "multipart/mixed":
+	} else {
 		err = e.readGoogle(q, text, params["boundary"])
-	default:
-		err = malformed("a batch of Google's is a multipart/mixed of application/http: send it with that Content-Type and a boundary")
 	}
 	if err != nil {
 		return nil, err

@@ -168,7 +168,7 @@ func TestBatchOfAnotherFormIsRefused(t *testing.T) {
 
 func TestBatchThatIsTooLongIsRefused(t *testing.T) {
 	const before, behind = "--b\r\nContent-Type: application/http\r\n\r\nPOST /x\r\n\r\n", "\r\n--b--"
-	longest := before + strings.Repeat("a", maxEnvelope-len(before)-len(behind)) + behind
+	longest := before + strings.Repeat("a", MaxLength-len(before)-len(behind)) + behind
 	for _, c := range []struct {
 		name string
 		body io.Reader

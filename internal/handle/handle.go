@@ -75,10 +75,10 @@ func (k Kind) Life() time.Duration {
 // maxLife is beyond what any API gives a URL of this kind.
 const maxLife = 30 * 24 * time.Hour
 
-// Until is when a handle that is made now expires: when the API says, where
-// that can be right, and else after the kind's usual life.
+// Until is when a handle that is made now expires: when the API says, unless
+// that is too far away to be right, and else after the kind's usual life.
 func (k Kind) Until(now, said time.Time) time.Time {
-	if said.After(now) && said.Sub(now) <= maxLife {
+	if !said.IsZero() && said.Sub(now) <= maxLife {
 		return said
 	}
 	return now.Add(k.Life())

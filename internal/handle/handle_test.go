@@ -398,8 +398,8 @@ func TestUntilBelievesWhatCanBeRight(t *testing.T) {
 	now := time.Date(2026, 5, 4, 3, 2, 1, 0, time.UTC)
 	for said, want := range map[time.Time]time.Time{
 		{}:                      now.Add(24 * time.Hour),
-		now:                     now.Add(24 * time.Hour),
-		now.Add(-time.Second):   now.Add(24 * time.Hour),
+		now:                     now,
+		now.Add(-time.Second):   now.Add(-time.Second),
 		now.Add(time.Second):    now.Add(time.Second),
 		now.AddDate(0, 0, 30):   now.AddDate(0, 0, 30),
 		now.AddDate(0, 0, 31):   now.Add(24 * time.Hour),

@@ -124,7 +124,7 @@ func (c *Call) kindOf(status int) (handle.Kind, bool) {
 // Google's.
 func (c *Call) startsSession(status int, u *url.URL) bool {
 	switch status {
-	case http.StatusOK, http.StatusCreated, anyStatus:
+	case http.StatusOK, http.StatusCreated, http.StatusPermanentRedirect, anyStatus: // 308 is Resume Incomplete
 	default:
 		return false
 	}

@@ -70,11 +70,17 @@ func (c *Call) Replace(f rewrite.Found) (string, bool) {
 
 // link leads to an API's URL through the proxy.
 func (c *Call) link(raw string) (string, bool) {
+	raw = escaper.Replace(raw)
 	if !plain(raw) {
 		return "", false
 	}
 	return c.Request.Link(raw, c.Provider, c.Provider.Scheme)
 }
+
+// escaper escapes what APIs write plainly into the query of a next call, and some
+// readers of URLs take for something else. A URL that it makes another one of, as
+// with a backslash in the host, is none that leads back.
+var escaper = strings.NewReplacer(" ", "%20", `\`, "%5C")
 
 // plain reports that a URL has nothing that readers of URLs disagree about:
 // some take a backslash for a slash, and drop control characters and spaces.

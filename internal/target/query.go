@@ -59,7 +59,7 @@ func checkParameter(parameter string) (strip bool, err error) {
 	case isStripped(name):
 		return true, nil
 	case strings.EqualFold(strings.TrimPrefix(name, "$"), "key") && strings.HasPrefix(value, keyPrefix),
-		MentionsKey(name), MentionsKey(value):
+		MentionsKey(name), MentionsKey(value), MentionsKey(decode(value)):
 		return false, invalid("a Bellhop key does not belong into the query: send it in the X-Bellhop-Key header field")
 	}
 	// OData separates the options of $expand with ";"; for some servers it

@@ -161,6 +161,13 @@ func split(r *http.Request, raw rawTarget, id string) (Split, error) {
 	}, nil
 }
 
+// Below puts the proxy's prefix below another one, which a handler before this
+// one has taken off the path: links lead back to where the caller came.
+func (s Split) Below(prefix string) Split {
+	s.request.Base.Prefix = prefix + s.request.Base.Prefix
+	return s
+}
+
 // Resolve finds the host and the API's path. In the path form the first
 // segment is the host if it has the form of one, and then it must be listed;
 // otherwise the call goes to the default host. The error is a
