@@ -406,6 +406,51 @@ func TestACallerThatLeavesEndsTheCallAtTheAPI(t *testing.T) {
 	}
 }
 
+// refusing is an API that refuses every body before it has read it, and keeps
+// the connection.
+func refusing(t *testing.T) (addr string) {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var serving sync.WaitGroup
+	t.Cleanup(serving.Wait)
+	t.Cleanup(func() { _ = l.Close() })
+	serving.Go(func() {
+		for {
+			conn, err := l.Accept()
+			if err != nil {
+				return
+			}
+			serving.Go(func() {
+				defer conn.Close()
+				if _, err := http.ReadRequest(bufio.NewReader(conn)); err == nil {
+					_, _ = io.WriteString(conn, "HTTP/1.1 413 Too Large\r\nContent-Length: 0\r\n\r\n")
+					_, _ = io.Copy(io.Discard, conn)
+				}
+			})
+		}
+	})
+	return l.Addr().String()
+}
+
+func TestABodyThatTheAPIRefusesIsNotAskedFor(t *testing.T) {
+	s := startProxied(t, "upstream api.acme.example {{api}}", "upstream api.acme.example http://"+refusing(t))
+	for range 20 { // who reads first is chance
+		conn, err := new(net.Dialer).DialContext(t.Context(), "tcp", s.addr)
+		if err != nil {
+			t.Fatal(err)
+		}
+		fmt.Fprintf(conn, "POST /proxy/bob/x HTTP/1.1\r\nHost: %s\r\nX-Bellhop-Key: %s\r\nExpect: 100-continue\r\nContent-Length: 5000000\r\n\r\n", s.addr, s.key)
+		text, err := io.ReadAll(conn)
+		_ = conn.Close()
+		if err != nil || !strings.HasPrefix(string(text), "HTTP/1.1 413 ") {
+			t.Fatalf("%v: %s", err, text)
+		}
+	}
+}
+
 func TestExpectContinue(t *testing.T) {
 	s := startProxied(t)
 	t.Run("a refused call reads no body", func(t *testing.T) {

@@ -164,7 +164,7 @@ type answerBody struct {
 func changed(resp *http.Response) {
 	resp.ContentLength = -1
 	resp.Header.Del("Content-Length")
-	resp.Header.Del("Etag")
+	resp.Header.Del("ETag")
 	rewrite.DropDigests(resp.Header)
 }
 
