@@ -115,7 +115,6 @@ type answerWriter struct {
 	caddyhttp.ResponseWriterWrapper
 	request *http.Request
 	call    *outbound
-	body    *callBody // nil if there is none
 }
 
 // WriteHeader implements [http.ResponseWriter].
@@ -130,7 +129,7 @@ func (w *answerWriter) WriteHeader(status int) {
 		}
 		w.ResponseWriter.WriteHeader(status)
 		return
-	case w.body != nil && !w.body.ended.Load():
+	case w.call.body != nil && !w.call.body.ended.Load():
 		hangUp(w, w.request)
 	}
 	if w.call.held != nil {

@@ -133,8 +133,23 @@ func strayKey(h http.Header) bool {
 // secretParams are the names of query parameters that hold secrets.
 var secretParams = []string{"access_token", "oauth_token", "key", "code", "state"}
 
+// mentionsHandles reports whether what may be a handle stands in a URL, whatever
+// the case.
+func mentionsHandles(uri string) bool {
+	const segment = ".bellhop"
+	for {
+		_, behind, found := strings.Cut(uri, "/.")
+		if !found {
+			return false
+		}
+		if uri = "." + behind; len(uri) >= len(segment) && strings.EqualFold(uri[:len(segment)], segment) {
+			return true
+		}
+	}
+}
+
 func secretInURL(r *http.Request) bool {
-	if target.MentionsKey(r.RequestURI) || strings.Contains(strings.ToLower(r.RequestURI), "/.bellhop") {
+	if target.MentionsKey(r.RequestURI) || mentionsHandles(r.RequestURI) {
 		return true
 	}
 	for parameter := range strings.SplitSeq(r.URL.RawQuery, "&") {

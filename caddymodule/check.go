@@ -9,8 +9,8 @@ import (
 	"regexp"
 	"strings"
 
+	"github.com/bellhop-proxy/bellhop/internal/hostname"
 	"github.com/bellhop-proxy/bellhop/internal/policy"
-	"github.com/bellhop-proxy/bellhop/internal/provider"
 )
 
 // The judges of this file get values without placeholders: as they were
@@ -42,7 +42,7 @@ func parseHTTPURL(value string) (*url.URL, error) {
 		return nil, err
 	case u.Fragment != "":
 		return nil, fmt.Errorf("%q has a fragment: leave out what follows the #", value)
-	case u.Scheme == "http" && !provider.IsLoopback(u.Hostname()):
+	case u.Scheme == "http" && !hostname.IsLoopback(u.Hostname()):
 		return nil, fmt.Errorf("%q is plain http to another machine: use https, http is for loopback addresses", value)
 	}
 	return u, nil

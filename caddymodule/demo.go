@@ -19,8 +19,8 @@ import (
 
 	"github.com/bellhop-proxy/bellhop/internal/broker"
 	"github.com/bellhop-proxy/bellhop/internal/fakeprovider"
+	"github.com/bellhop-proxy/bellhop/internal/hostname"
 	"github.com/bellhop-proxy/bellhop/internal/policy"
-	"github.com/bellhop-proxy/bellhop/internal/provider"
 	"github.com/bellhop-proxy/bellhop/internal/secret"
 )
 
@@ -77,7 +77,7 @@ var demoAccounts = []struct{ id, provider, user, scope string }{
 
 func (d *demo) run(ctx context.Context, out io.Writer) (err error) {
 	host, port, err := net.SplitHostPort(d.listen)
-	if err != nil || !provider.IsLoopback(host) {
+	if err != nil || !hostname.IsLoopback(host) {
 		return fmt.Errorf("--listen %s: must be a loopback address and a port, such as 127.0.0.1:8080", d.listen)
 	}
 	d.Listen, d.Port = host, port

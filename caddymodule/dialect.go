@@ -68,7 +68,7 @@ func printProblem(h http.Header, r *http.Request, p *problem.Problem, d dialect)
 	if err != nil {
 		text = []byte("{}") // the status says enough
 	}
-	jsonHeader(h, len(text))
+	ownHeader(h, typeJSON, len(text))
 	return text
 }
 
@@ -78,14 +78,16 @@ func writeJSON(w http.ResponseWriter, status int, body any) {
 	if err != nil {
 		status, text = http.StatusInternalServerError, []byte("{}")
 	}
-	jsonHeader(w.Header(), len(text))
+	ownHeader(w.Header(), typeJSON, len(text))
 	w.WriteHeader(status)
 	_, _ = w.Write(text) // nobody is left to tell
 }
 
-// jsonHeader fills in the header of an answer of Bellhop's own.
-func jsonHeader(h http.Header, length int) {
-	h.Set("Content-Type", "application/json; charset=utf-8")
+const typeJSON = "application/json; charset=utf-8"
+
+// ownHeader fills in the header of an answer of Bellhop's own.
+func ownHeader(h http.Header, contentType string, length int) {
+	h.Set("Content-Type", contentType)
 	h.Set("Cache-Control", "no-store")
 	h.Set("Content-Length", strconv.Itoa(length))
 	h.Set("X-Content-Type-Options", "nosniff")

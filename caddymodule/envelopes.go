@@ -19,27 +19,23 @@ import (
 // unpack reads what a call has in its body that is judged or changed before it
 // leaves, and gives the request that goes out: a batch, written anew, or the
 // source that an API is told to fetch from.
-func (p *proxy) unpack(r *http.Request, out *outbound) (*http.Request, error) {
-	if out.handle != nil {
-		return r, nil
-	}
-	kind := batch.KindOf(out.Request, out.provider.Type())
+func unpack(r *http.Request, out *outbound) (*http.Request, error) {
 	switch {
-	case kind != batch.None:
-		return p.unpackBatch(r, out, kind)
-	case out.provider.Type() == provider.TypeMicrosoft && fetches(out.Request) && (rewrite.IsJSON(r.Header) || r.Header.Get("Content-Type") == "") && r.Header.Get("Content-Encoding") == "":
+	case out.kind != batch.None:
+		return unpackBatch(r, out)
+	case out.handle == nil && out.provider.Type() == provider.TypeMicrosoft && fetches(out.Request) && mayBeJSON(r.Header):
 		return unpackSource(r, out)
 	}
 	return r, nil
 }
 
-func (p *proxy) unpackBatch(r *http.Request, out *outbound, kind batch.Kind) (*http.Request, error) {
+func unpackBatch(r *http.Request, out *outbound) (*http.Request, error) {
 	if r.ContentLength > batch.MaxLength {
 		return nil, batch.TooLarge() // without reading it
 	}
 	body := &envelopeBody{source: r.Body, memory: envelopes, key: out.key}
 	out.release = body.release
-	envelope, err := batch.Read(out.Request, kind, r.Header, body, batch.Options{
+	envelope, err := batch.Read(out.Request, out.kind, r.Header, body, batch.Options{
 		Hosts:  out.provider,
 		Scheme: out.provider.Scheme,
 		Judge:  out.judgePart,
@@ -88,6 +84,12 @@ var sourceRules = &rewrite.Rules{Members: []rewrite.Member{{Name: "@microsoft.gr
 // Graph might show what it was told.
 func fetches(q *target.Request) bool {
 	return q.Method == http.MethodPost && strings.HasSuffix(strings.ToLower(q.Path), "/children")
+}
+
+// mayBeJSON reports whether a body is JSON as it stands, or does not say what it
+// is.
+func mayBeJSON(h http.Header) bool {
+	return (rewrite.IsJSON(h) || h.Get("Content-Type") == "") && h.Get("Content-Encoding") == ""
 }
 
 // sourceLimit is far beyond what describes a file that is fetched from
@@ -142,11 +144,7 @@ func (o *outbound) relinkParts(response *http.Response) error {
 // answerParts answers a batch of which no part may be sent.
 func answerParts(w http.ResponseWriter, envelope *batch.Envelope) {
 	status, contentType, body := envelope.Answer()
-	h := w.Header()
-	h.Set("Content-Type", contentType)
-	h.Set("Cache-Control", "no-store")
-	h.Set("X-Content-Type-Options", "nosniff")
-	h.Set("Content-Length", strconv.Itoa(len(body)))
+	ownHeader(w.Header(), contentType, len(body))
 	w.WriteHeader(status)
 	_, _ = w.Write(body) // nobody is left to tell
 }

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/bellhop-proxy/bellhop/internal/handle"
+	"github.com/bellhop-proxy/bellhop/internal/hostname"
 	"github.com/bellhop-proxy/bellhop/internal/links"
 	"github.com/bellhop-proxy/bellhop/internal/policy"
 	"github.com/bellhop-proxy/bellhop/internal/problem"
@@ -55,6 +56,7 @@ func (p *proxy) admitHandle(r *http.Request, c *call) (*outbound, error) {
 	if err != nil {
 		return nil, errors.New("the URL of a handle cannot be read") // the error would tell it
 	}
+	u.Host = hostname.Canonical(u.Host)
 	c.account, c.host = h.Account, u.Host
 	if !h.Kind.Allows(r.Method) {
 		return nil, problem.New(problem.MethodNotAllowed, "this URL is for another method: it was handed out as "+h.Kind.String())
@@ -89,9 +91,8 @@ func (p *proxy) admitHandle(r *http.Request, c *call) (*outbound, error) {
 	out := p.outboundOf(s, key, known, configured, &target.Request{
 		Method: r.Method, Account: h.Account, Host: u.Host, Path: pathOf(u), RawQuery: u.RawQuery, ForceQuery: u.ForceQuery,
 		Base: p.baseOf(r, h.Account),
-	})
+	}, u.Scheme)
 	out.handle, out.rules = h, nil // what it leads to is content
-	out.address = p.addressOf(plainWhere{u.Scheme}, u.Host)
 	out.tokenless = !h.Kind.Token()
 	if out.tokenless {
 		return out, nil
@@ -155,12 +156,6 @@ func pathOf(u *url.URL) string {
 	return "/"
 }
 
-// plainWhere speaks to a handle's host as its URL says.
-type plainWhere struct{ scheme string }
-
-// Scheme implements [schemer].
-func (p plainWhere) Scheme(string) string { return p.scheme }
-
 // guardHandles refuses connections for handles that come to a private address:
 // the names in their URLs are an API's choice, and what they stand for is up to
 // DNS. An `upstream` is the operator's choice.
@@ -171,7 +166,7 @@ func guardHandles(dial func(ctx context.Context, network, addr string) (net.Conn
 			return nil, err
 		}
 		out, ok := ctx.Value(outboundKey{}).(*outbound)
-		if !ok || out.handle == nil || out.address.direct || addr != hostPort(out.Host) {
+		if !ok || out.handle == nil || out.address.direct || addr != out.address.dial {
 			return conn, nil // addr is another one where a forward proxy stands between
 		}
 		remote, err := netip.ParseAddrPort(conn.RemoteAddr().String())
@@ -181,14 +176,6 @@ func guardHandles(dial func(ctx context.Context, network, addr string) (net.Conn
 		}
 		return conn, nil
 	}
-}
-
-// hostPort adds the port that https has.
-func hostPort(host string) string {
-	if _, _, err := net.SplitHostPort(host); err == nil {
-		return host
-	}
-	return net.JoinHostPort(strings.Trim(host, "[]"), "443")
 }
 
 // notPublic are the ranges of the IANA special-purpose address registries (RFC

@@ -403,29 +403,51 @@ func TestRedirectsToDownloadsBecomeHandles(t *testing.T) {
 }
 
 func TestHandlesOfPrivateAddressesAreNotDialled(t *testing.T) {
-	for address, dialled := range map[string]bool{
+	for far, dialled := range map[string]bool{
 		"192.0.2.1:443": true, "[2606:4700::1]:443": true,
 		"127.0.0.1:443": false, "10.1.2.3:443": false, "169.254.169.254:443": false, "100.64.1.1:443": false,
 		"[::1]:443": false, "[::ffff:10.0.0.1]:443": false, "[fd00::1]:443": false, "[fe80::1]:443": false, "0.0.0.0:443": false,
 		"[64:ff9b::a00:1]:443": false, "[2002:a00:1::1]:443": false, "[::10.0.0.1]:443": false, "[fec0::1]:443": false, "0.1.2.3:443": false, "198.18.0.1:443": false,
 	} {
-		dial := guardHandles(func(context.Context, string, string) (net.Conn, error) { return connTo(address), nil })
-		out := &outbound{Request: &target.Request{Host: "contoso.sharepoint.com"}, handle: new(handle.Handle)}
+		dial := guardHandles(func(context.Context, string, string) (net.Conn, error) { return connTo(far), nil })
+		out := &outbound{Request: &target.Request{Host: "contoso.sharepoint.com"}, address: address{dial: "contoso.sharepoint.com:443"}, handle: new(handle.Handle)}
 		ctx := context.WithValue(t.Context(), outboundKey{}, out)
 		if _, err := dial(ctx, "tcp", "contoso.sharepoint.com:443"); (err == nil) != dialled {
-			t.Errorf("%s: %v", address, err)
+			t.Errorf("%s: %v", far, err)
 		}
 		if _, err := dial(ctx, "tcp", "forward-proxy.example:3128"); err != nil {
-			t.Errorf("%s, of a forward proxy: %v", address, err)
+			t.Errorf("%s, of a forward proxy: %v", far, err)
 		}
 		out.address.direct = true
 		if _, err := dial(ctx, "tcp", "contoso.sharepoint.com:443"); err != nil {
-			t.Errorf("%s, which the operator wrote: %v", address, err)
+			t.Errorf("%s, which the operator wrote: %v", far, err)
 		}
 		out.address.direct, out.handle = false, nil
 		if _, err := dial(ctx, "tcp", "contoso.sharepoint.com:443"); err != nil {
-			t.Errorf("%s, of an API host: %v", address, err)
+			t.Errorf("%s, of an API host: %v", far, err)
 		}
+	}
+}
+
+func TestAHandleThatLeadsIntoOwnNetworkIsNotCalled(t *testing.T) {
+	private, caFile := secureAPI(t)
+	host := strings.TrimPrefix(private.URL, "https://")
+	settings := "proxy {\n\t\t\thandle_host " + host + "\n\t\t\ttransport http {\n\t\t\t\ttls_trust_pool file " + caFile + "\n\t\t\t}"
+	for name, c := range map[string]struct {
+		upstream string
+		status   int
+	}{
+		"by its own address": {"", http.StatusBadGateway},
+		"by the operator's":  {"\n\t\t\tupstream " + host + " " + private.URL, http.StatusOK},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := startProxied(t, append([]string{"proxy {", settings + c.upstream}, graphAtAPI...)...)
+			s.api.answering(http.StatusOK, `{"@microsoft.graph.downloadUrl":"`+private.URL+`/x"}`)
+			link := member(t, s.call(http.MethodGet, "/proxy/carol/v1.0/me/drive/items/1", nil), "@microsoft.graph.downloadUrl")
+			if r := s.do(http.MethodGet, s.local(link), nil); r.status != c.status {
+				t.Errorf("%d %s, want %d", r.status, r.body, c.status)
+			}
+		})
 	}
 }
 

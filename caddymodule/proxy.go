@@ -21,6 +21,7 @@ import (
 	"github.com/bellhop-proxy/bellhop/internal/batch"
 	"github.com/bellhop-proxy/bellhop/internal/broker"
 	"github.com/bellhop-proxy/bellhop/internal/handle"
+	"github.com/bellhop-proxy/bellhop/internal/hostname"
 	"github.com/bellhop-proxy/bellhop/internal/links"
 	"github.com/bellhop-proxy/bellhop/internal/policy"
 	"github.com/bellhop-proxy/bellhop/internal/problem"
@@ -82,8 +83,9 @@ type outbound struct {
 	// rules say where in its body they are; nil leaves that alone.
 	links *links.Call
 	rules *rewrite.Rules
-	// envelope is the batch that the call is, judgePart says whether a call in
-	// it may be made.
+	// kind is which batch the call is, if it is one; envelope is that batch, once
+	// it was read. judgePart says whether a call in it may be made.
+	kind      batch.Kind
 	envelope  *batch.Envelope
 	judgePart func(part *target.Request) error
 	// release gives back the memory that the batch was lent; nil without one.
@@ -249,7 +251,7 @@ func (p *proxy) provisionUpstreams(configured []*Upstream) error {
 // listedName is a configured host as calls have it: in lower case, without a
 // trailing dot and the port that needs no saying.
 func listedName(host string) string {
-	return strings.TrimSuffix(strings.TrimSuffix(strings.ToLower(host), ":443"), ".")
+	return strings.TrimSuffix(hostname.Canonical(host), ".")
 }
 
 func addressOf(u *url.URL) address {
@@ -348,12 +350,13 @@ func (p *proxy) admit(r *http.Request, c *call, authenticate func(*http.Request)
 	if err != nil {
 		return nil, hostNotAllowed(err)
 	}
-	facts.Needs, facts.Request, facts.Envelope = policy.Proxy, &request, batch.KindOf(&request, configured.Type()) != batch.None
+	kind := batch.KindOf(&request, configured.Type())
+	facts.Needs, facts.Request, facts.Envelope = policy.Proxy, &request, kind != batch.None
 	if err := policy.Judge(key, &facts).Problem(); err != nil {
 		return nil, err
 	}
-	out := p.outboundOf(s, key, known, configured, &request)
-	if facts.Envelope {
+	out := p.outboundOf(s, key, known, configured, &request, configured.Scheme(request.Host))
+	if out.kind = kind; kind != batch.None {
 		out.judgePart = partJudge(key, facts)
 	}
 	if out.tokenless = links.IsDiscovery(&request, configured.Type()); out.tokenless {
@@ -362,10 +365,11 @@ func (p *proxy) admit(r *http.Request, c *call, authenticate func(*http.Request)
 	return out, p.app.fetchToken(r.Context(), out)
 }
 
-// outboundOf is a call that is allowed, but for its token.
-func (p *proxy) outboundOf(s *service, key *policy.Key, known broker.Account, configured provider.Provider, request *target.Request) *outbound {
+// outboundOf is a call that is allowed, but for its token. The scheme is what the
+// host is spoken to with.
+func (p *proxy) outboundOf(s *service, key *policy.Key, known broker.Account, configured provider.Provider, request *target.Request, scheme string) *outbound {
 	out := &outbound{
-		Request: request, provider: configured, address: p.addressOf(configured, request.Host),
+		Request: request, provider: configured, address: p.addressOf(scheme, request.Host),
 		sealer: s.handles, key: key.Hash, generation: known.Generation,
 	}
 	if key == anyAccount {
@@ -444,14 +448,11 @@ func hostNotAllowed(err error) error {
 	return problem.New(problem.HostNotAllowed, err.Error())
 }
 
-// schemer says how a host is spoken to: "https" or "http".
-type schemer interface{ Scheme(host string) string }
-
-func (p *proxy) addressOf(configured schemer, host string) address {
+func (p *proxy) addressOf(scheme, host string) address {
 	if a, ok := p.upstreams[host]; ok {
 		return a
 	}
-	return addressOf(&url.URL{Scheme: configured.Scheme(host), Host: host})
+	return addressOf(&url.URL{Scheme: scheme, Host: host})
 }
 
 // checkEarlyData refuses what somebody on the way may have recorded and sent
@@ -471,7 +472,7 @@ func checkEarlyData(r *http.Request) error {
 // nothing of the caller's secrets, since its debug log prints what it gets.
 func (p *proxy) pass(w http.ResponseWriter, r *http.Request, c *call, out *outbound) {
 	received := r
-	r, err := p.unpack(r, out)
+	r, err := unpack(r, out)
 	if out.release != nil {
 		defer out.release()
 	}
@@ -504,9 +505,8 @@ func (p *proxy) pass(w http.ResponseWriter, r *http.Request, c *call, out *outbo
 	}
 	answer := &answerWriter{ResponseWriterWrapper: caddyhttp.ResponseWriterWrapper{ResponseWriter: w}, request: r, call: out}
 	if r == received && r.ContentLength != 0 {
-		answer.body = newCallBody(w, r)
-		out.body = answer.body
-		clean.Body, clean.Trailer = answer.body, answer.body.trailer
+		out.body = newCallBody(w, r)
+		clean.Body, clean.Trailer = out.body, out.body.trailer
 	}
 	c.overhead = time.Since(c.begun)
 	if err := p.handler.ServeHTTP(answer, clean, nil); err != nil {

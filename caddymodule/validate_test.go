@@ -6,8 +6,6 @@ import (
 	"testing"
 
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
-
-	"github.com/bellhop-proxy/bellhop/internal/provider"
 )
 
 // hash is a key's hash in its right form.
@@ -111,18 +109,6 @@ func TestTransportThatCouldBetrayATokenIsRefused(t *testing.T) {
 	}
 	if err := checkTransport(new(reverseproxy.HTTPTransport)); err != nil {
 		t.Errorf("the default transport is refused: %v", err)
-	}
-}
-
-func TestLoopbackIsKnownByNameAndAddress(t *testing.T) {
-	for host, want := range map[string]bool{
-		"localhost": true, "LOCALHOST": true, "gmail.localhost": false, "localhost.": false,
-		"127.0.0.1": true, "127.8.9.1": true, "::1": true, "::ffff:127.0.0.1": true,
-		"localhost.example.com": false, "notlocalhost": false, "10.0.0.1": false, "0.0.0.0": false, "": false,
-	} {
-		if got := provider.IsLoopback(host); got != want {
-			t.Errorf("isLoopback(%q) is %v, want %v", host, got, want)
-		}
 	}
 }
 

@@ -88,7 +88,7 @@ var importRules = []importRule{
 	},
 	{
 		name:  "what matches and rewrites text knows nothing else of this module",
-		of:    []string{"internal/glob", "internal/operation", "internal/rewrite"},
+		of:    []string{"internal/glob", "internal/hostname", "internal/operation", "internal/rewrite"},
 		never: []string{module},
 	},
 	{

@@ -73,27 +73,30 @@ func (s *Server) uploadAnswer(opened *session, uploadURL string) map[string]any 
 	return answer
 }
 
-// driveSession is an upload URL at SharePoint.
-func (s *Server) driveSession(w http.ResponseWriter, r *http.Request) {
-	found := s.findSession(secretOf(r), r.URL.Path)
-	if found == nil {
-		itemNotFound(w, r)
-		return
-	}
-	found.mu.Lock()
-	defer found.mu.Unlock()
-	switch {
-	case found.over:
-		itemNotFound(w, r)
-	case r.Method == http.MethodGet || r.Method == http.MethodHead:
-		graphJSON(w, found.graphProgress(true))
-	case r.Method == http.MethodDelete:
-		found.over = true
-		w.WriteHeader(http.StatusNoContent)
-	case r.Method != http.MethodPut:
-		notFound(w, r, caller{})
-	default:
-		found.takeDrive(w, r)
+// graphSession serves upload URLs. What is left to send is told with its end, or
+// with its beginning alone; take takes a fragment, with the session locked.
+func (s *Server) graphSession(end bool, take func(*session, http.ResponseWriter, *http.Request)) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		found := s.findSession(secretOf(r), r.URL.Path)
+		if found == nil {
+			itemNotFound(w, r)
+			return
+		}
+		found.mu.Lock()
+		defer found.mu.Unlock()
+		switch {
+		case found.over:
+			itemNotFound(w, r)
+		case r.Method == http.MethodGet || r.Method == http.MethodHead:
+			graphJSON(w, found.graphProgress(end))
+		case r.Method == http.MethodDelete:
+			found.over = true
+			w.WriteHeader(http.StatusNoContent)
+		case r.Method != http.MethodPut:
+			notFound(w, r, caller{})
+		default:
+			take(found, w, r)
+		}
 	}
 }
 
@@ -188,30 +191,6 @@ func (s *Server) graphAttachmentSession(w http.ResponseWriter, r *http.Request, 
 	graphHeader(w)
 	w.WriteHeader(http.StatusCreated)
 	encodeJSON(w, s.uploadAnswer(opened, "https://"+outlookHost+opened.path+"?authtoken="+opened.id))
-}
-
-// attachmentSession is an upload URL at Outlook.
-func (s *Server) attachmentSession(w http.ResponseWriter, r *http.Request) {
-	found := s.findSession(secretOf(r), r.URL.Path)
-	if found == nil {
-		itemNotFound(w, r)
-		return
-	}
-	found.mu.Lock()
-	defer found.mu.Unlock()
-	switch {
-	case found.over:
-		itemNotFound(w, r)
-	case r.Method == http.MethodGet || r.Method == http.MethodHead:
-		graphJSON(w, found.graphProgress(false))
-	case r.Method == http.MethodDelete:
-		found.over = true
-		w.WriteHeader(http.StatusNoContent)
-	case r.Method != http.MethodPut:
-		notFound(w, r, caller{})
-	default:
-		found.takeAttachment(w, r)
-	}
 }
 
 // takeAttachment takes a fragment in Outlook's manner. The caller holds mu.

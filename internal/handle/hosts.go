@@ -3,6 +3,8 @@ package handle
 import (
 	"net/netip"
 	"strings"
+
+	"github.com/bellhop-proxy/bellhop/internal/hostname"
 )
 
 // Microsoft are the hosts of the URLs with their own authority that Microsoft
@@ -27,13 +29,13 @@ var Microsoft = []string{
 // port 443; another one must stand in the pattern. No wildcard is for an
 // address.
 func Lists(patterns []string, host string) bool {
-	host = canonical(host)
-	name, port := splitPort(host)
+	host = hostname.Canonical(host)
+	name, port := hostname.SplitPort(host)
 	if !validName(name) || strings.HasSuffix(host, ":") {
 		return false
 	}
 	for _, pattern := range patterns {
-		pattern = canonical(pattern)
+		pattern = hostname.Canonical(pattern)
 		domain, wild := strings.CutPrefix(pattern, "*.")
 		if !wild {
 			if pattern == host {
@@ -41,25 +43,13 @@ func Lists(patterns []string, host string) bool {
 			}
 			continue
 		}
-		domain, wantPort := splitPort(domain)
+		domain, wantPort := hostname.SplitPort(domain)
 		below, ok := strings.CutSuffix(name, "."+domain)
 		if ok && below != "" && domain != "" && port == wantPort && !isAddress(name) {
 			return true
 		}
 	}
 	return false
-}
-
-// canonical is a host in lower case and without the port 443.
-func canonical(host string) string {
-	return strings.TrimSuffix(strings.ToLower(host), ":443")
-}
-
-func splitPort(host string) (name, port string) {
-	if i := strings.LastIndexByte(host, ':'); i > strings.LastIndexByte(host, ']') {
-		return host[:i], host[i+1:]
-	}
-	return host, ""
 }
 
 func isAddress(name string) bool {

@@ -1,12 +1,11 @@
 package links
 
 import (
-	"net/netip"
 	"net/url"
-	"strings"
 	"time"
 
 	"github.com/bellhop-proxy/bellhop/internal/handle"
+	"github.com/bellhop-proxy/bellhop/internal/hostname"
 	"github.com/bellhop-proxy/bellhop/internal/provider"
 	"github.com/bellhop-proxy/bellhop/internal/target"
 )
@@ -35,7 +34,7 @@ func HandleTarget(kind handle.Kind, u *url.URL, p Provider, further []string) bo
 
 // isOwn reports whether the provider's tokens may be sent to the URL.
 func isOwn(u *url.URL, p Provider) bool {
-	host, path := canonicalHost(u), u.EscapedPath()
+	host, path := hostname.Canonical(u.Host), u.EscapedPath()
 	return u.Scheme == p.Scheme(host) && target.CheckPath(path) == nil && p.AllowsHost(host, target.DecodeFully(path)) == nil
 }
 
@@ -45,21 +44,9 @@ func isListed(u *url.URL, p Provider, further []string) bool {
 	case "https":
 		return p.Type() == provider.TypeMicrosoft && handle.Lists(handle.Microsoft, u.Host) || handle.Lists(further, u.Host)
 	case "http":
-		return isLoopback(u.Hostname()) && handle.Lists(further, u.Host)
+		return hostname.IsLoopback(u.Hostname()) && handle.Lists(further, u.Host)
 	}
 	return false
-}
-
-// isLoopback takes addresses and "localhost".
-func isLoopback(name string) bool {
-	addr, err := netip.ParseAddr(name)
-	return err == nil && addr.IsLoopback() || strings.EqualFold(name, "localhost")
-}
-
-// canonicalHost is the URL's host as [target.Request] has hosts, but for a dot
-// at its end: with one it is no host that anybody lists.
-func canonicalHost(u *url.URL) string {
-	return strings.TrimSuffix(strings.ToLower(u.Host), ":443")
 }
 
 // sealed makes a handle of a URL. Where that fails, nothing stands for the URL:

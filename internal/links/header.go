@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/bellhop-proxy/bellhop/internal/handle"
+	"github.com/bellhop-proxy/bellhop/internal/hostname"
 	"github.com/bellhop-proxy/bellhop/internal/provider"
 )
 
@@ -90,7 +91,7 @@ func (c *Call) location(status int, value string) (string, bool) {
 		return c.sealed(handle.Session, absolute, time.Time{})
 	}
 	// At the API's own host a URL is the API's, unless it is that of a file.
-	if canonicalHost(u) == c.Request.Host && !isMicrosoftContent(c.Request) {
+	if hostname.Canonical(u.Host) == c.Request.Host && !isMicrosoftContent(c.Request) {
 		if link, ok := c.link(absolute); ok {
 			return link, true
 		}

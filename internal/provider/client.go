@@ -6,13 +6,14 @@ import (
 	"fmt"
 	"io"
 	"maps"
-	"net"
 	"net/http"
 	"net/http/httptrace"
 	"net/url"
 	"strings"
 	"sync/atomic"
 	"time"
+
+	"github.com/bellhop-proxy/bellhop/internal/hostname"
 )
 
 // maxBody is the most that is read of an answer. Real ones are a few KiB.
@@ -156,20 +157,10 @@ func checkEndpoint(raw string) error {
 		return errors.New("must not contain a fragment")
 	case u.Scheme == "https":
 		return nil
-	case u.Scheme == "http" && IsLoopback(u.Hostname()):
+	case u.Scheme == "http" && hostname.IsLoopback(u.Hostname()):
 		return nil
 	case u.Scheme == "http":
 		return fmt.Errorf("%q is plain http, which is accepted to loopback only", raw)
 	}
 	return fmt.Errorf("%q is not an https URL", raw)
-}
-
-// IsLoopback reports whether host, without a port, is this machine by name or
-// address.
-func IsLoopback(host string) bool {
-	if strings.EqualFold(host, "localhost") {
-		return true
-	}
-	ip := net.ParseIP(strings.Trim(host, "[]"))
-	return ip != nil && ip.IsLoopback()
 }

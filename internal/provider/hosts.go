@@ -8,6 +8,8 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+
+	"github.com/bellhop-proxy/bellhop/internal/hostname"
 )
 
 // googleHosts are the API hosts of Google's that a user's token is for, as the
@@ -127,7 +129,7 @@ func mintsTokensAt(host, decodedPath string) bool {
 
 // dav reports whether WebDAV's methods make sense at host and path.
 func dav(host, decodedPath string) bool {
-	host = canonicalHost(host)
+	host = hostname.Canonical(host)
 	return host == googleDAVHost ||
 		host == googleDefaultHost && strings.HasPrefix(decodedPath, googleCardDAVPath)
 }
@@ -213,7 +215,7 @@ func parseAPIHost(c APIHost) (apiHost, error) {
 		}
 		h.name, h.plain = u.Host, u.Scheme == "http"
 	}
-	h.name = canonicalHost(h.name)
+	h.name = hostname.Canonical(h.name)
 	if rest, ok := strings.CutPrefix(h.name, "*"); ok {
 		if !c.InsecureWildcard {
 			return h, fmt.Errorf("%q is a wildcard; tokens would go to every name below it, so it needs insecure_wildcard behind it", c.Host)
@@ -223,7 +225,7 @@ func parseAPIHost(c APIHost) (apiHost, error) {
 			return h, fmt.Errorf("%q: a wildcard is \"*.\" and a domain of two labels or more", c.Host)
 		}
 	}
-	name, port := splitPort(strings.TrimPrefix(h.name, "."))
+	name, port := hostname.SplitPort(strings.TrimPrefix(h.name, "."))
 	if !hostName.MatchString(name) && net.ParseIP(strings.Trim(name, "[]")) == nil {
 		return h, fmt.Errorf("%q is not a host name", c.Host)
 	}
@@ -239,19 +241,6 @@ func parseAPIHost(c APIHost) (apiHost, error) {
 func validPort(port string) bool {
 	n, err := net.LookupPort("tcp", port)
 	return err == nil && n > 0 && port[0] >= '0' && port[0] <= '9'
-}
-
-// canonicalHost is host in lower case and without the port 443.
-func canonicalHost(host string) string {
-	return strings.TrimSuffix(strings.ToLower(host), ":443")
-}
-
-// splitPort cuts a port off, which may be missing.
-func splitPort(host string) (name, port string) {
-	if i := strings.LastIndexByte(host, ':'); i > strings.LastIndexByte(host, ']') {
-		return host[:i], host[i+1:]
-	}
-	return host, ""
 }
 
 // find returns the entry that lists host: by its full name, else by a
@@ -273,12 +262,12 @@ func (l hostList) find(host string) (apiHost, bool) {
 }
 
 func (l hostList) allows(host, decodedPath string) error {
-	host = canonicalHost(host)
+	host = hostname.Canonical(host)
 	h, ok := l.find(host)
 	if !ok {
 		return fmt.Errorf("%q is not among the API hosts of provider %s", host, l.provider)
 	}
-	name, _ := splitPort(host)
+	name, _ := hostname.SplitPort(host)
 	if !h.minting && mintsTokens(name) {
 		return fmt.Errorf("%q answers with tokens or runs code as the user; provider %s does not list it with token_minting", host, l.provider)
 	}
@@ -289,7 +278,7 @@ func (l hostList) allows(host, decodedPath string) error {
 }
 
 func (l hostList) scheme(host string) string {
-	if h, ok := l.find(canonicalHost(host)); ok && h.plain {
+	if h, ok := l.find(hostname.Canonical(host)); ok && h.plain {
 		return "http"
 	}
 	return "https"
@@ -313,8 +302,8 @@ func (l hostList) names() []string {
 func hostOf(resourceOrHost string) string {
 	if strings.Contains(resourceOrHost, "//") {
 		if u, err := url.Parse(resourceOrHost); err == nil && u.Host != "" {
-			return canonicalHost(u.Host)
+			return hostname.Canonical(u.Host)
 		}
 	}
-	return canonicalHost(resourceOrHost)
+	return hostname.Canonical(resourceOrHost)
 }

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/bellhop-proxy/bellhop/internal/account"
+	"github.com/bellhop-proxy/bellhop/internal/hostname"
 	"github.com/bellhop-proxy/bellhop/internal/secret"
 )
 
@@ -182,13 +183,13 @@ func (m *microsoft) Audience(resourceOrHost string) (string, error) {
 func (m *microsoft) hostAudience(host string) (string, error) {
 	resource := m.canonicalResource("https://" + host)
 	resources := m.resources()
-	name, _ := splitPort(host)
+	name, _ := hostname.SplitPort(host)
 	switch {
 	case slices.Contains(resources, resource), host == m.cloud.graph, slices.Contains(m.cloud.outlook, host):
 		return resource, nil
 	case len(resources) == 1 && !strings.HasPrefix(resources[0], "https://"):
 		return resources[0], nil
-	case IsLoopback(name):
+	case hostname.IsLoopback(name):
 		return resources[0], nil
 	}
 	return "", fmt.Errorf("%q: no scope of provider %s names it as its resource, so no token can be asked for it", host, m.cfg.Name)

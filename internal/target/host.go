@@ -46,6 +46,13 @@ func cutHost(path string, hosts Hosts) (host, rest string, err error) {
 	return "", path, nil
 }
 
+// CanonicalHost gives a host the form of [Request.Host]. It is not ok for what
+// is no host.
+func CanonicalHost(s string) (host string, ok bool) {
+	host, kind := parseHost(s)
+	return host, kind != notHost
+}
+
 // parseHost reads a host with or without a port and gives its canonical form:
 // lower case, no trailing dot, and no port 443, which is what none means.
 func parseHost(s string) (host string, kind hostKind) {
