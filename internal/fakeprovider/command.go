@@ -18,8 +18,11 @@ type Ready struct {
 	TLSURL        string `json:"tls_url,omitempty"`
 	CAFile        string `json:"ca_file,omitempty"`
 	TokenEndpoint string `json:"token_endpoint"`
-	ClientID      string `json:"client_id"`
-	ClientSecret  string `json:"client_secret"`
+	// Issuer has metadata that names all endpoints.
+	Issuer                string `json:"issuer"`
+	AuthorizationEndpoint string `json:"authorization_endpoint"`
+	ClientID              string `json:"client_id"`
+	ClientSecret          string `json:"client_secret"`
 }
 
 // Main runs a server as a command with the flags in args, prints one line of
@@ -39,6 +42,12 @@ func Main(ctx context.Context, args []string, stdout io.Writer) error {
 	flags.DurationVar(&opts.TokenLife, "token-life", DefaultTokenLife, "life of access tokens")
 	opts.Rotation = Rotation{Policy: SingleUse}
 	flags.TextVar(&opts.Rotation, "rotation", opts.Rotation, "`policy`: none, keeps_old, single_use or \"grace <duration>\"")
+	flags.Func("redirect-uri", "`URI` that the client's codes may be sent to, beside http://127.0.0.1/oauth/callback with any port; may be repeated", func(uri string) error {
+		opts.RedirectURIs = append(opts.RedirectURIs, uri)
+		return checkRedirectURI(uri)
+	})
+	flags.BoolVar(&opts.RequirePKCE, "require-pkce", false, "refuse authorization requests without a code challenge")
+	flags.BoolVar(&opts.IssParameter, "iss-parameter", false, "send \"iss\" along with codes (RFC 9207)")
 	if err := flags.Parse(args); err != nil {
 		return err
 	}
@@ -64,8 +73,9 @@ func Main(ctx context.Context, args []string, stdout io.Writer) error {
 	}
 	err = json.NewEncoder(stdout).Encode(Ready{
 		URL: listening.URL, TLSURL: listening.TLSURL, CAFile: caFile,
-		TokenEndpoint: listening.URL + "/token",
-		ClientID:      DefaultClient.ID, ClientSecret: DefaultClient.Secrets[0],
+		TokenEndpoint: listening.URL + "/token", Issuer: listening.URL,
+		AuthorizationEndpoint: listening.URL + "/authorize",
+		ClientID:              DefaultClient.ID, ClientSecret: DefaultClient.Secrets[0],
 	})
 	if err != nil {
 		return errors.Join(fmt.Errorf("printing addresses: %w", err), listening.Close())

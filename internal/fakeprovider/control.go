@@ -37,6 +37,9 @@ func (s *Server) controlRoutes() *http.ServeMux {
 	} {
 		mux.HandleFunc(pattern, handler.serve)
 	}
+	for pattern, handler := range s.consentControls() {
+		mux.HandleFunc(pattern, handler.serve)
+	}
 	return mux
 }
 

@@ -50,6 +50,8 @@ const (
 	OutcomeRotated = "rotated"
 	// OutcomeReissued: the same answer as before, inside the grace window.
 	OutcomeReissued = "reissued"
+	// OutcomeGranted: the first tokens of a grant.
+	OutcomeGranted = "granted"
 	// OutcomeReuseDetected: a spent refresh token ended the grant.
 	OutcomeReuseDetected = "reuse_detected"
 )
@@ -63,7 +65,10 @@ type TokenRequest struct {
 	Number int       `json:"number"`
 	Time   time.Time `json:"time"`
 	Path   string    `json:"path"`
-	// Grant is empty if no refresh token of this server was presented.
+	// GrantType is as presented.
+	GrantType string `json:"grant_type"`
+	// Grant is that of the refresh token presented, or the one that a code or
+	// an assertion brought; empty for neither.
 	Grant  string `json:"grant,omitempty"`
 	Client string `json:"client_id"`
 	// AuthMethod is how the client tried to authenticate.
@@ -128,7 +133,7 @@ func (s *Server) beginTokenRequest(req tokenRequest, r *http.Request) (*TokenReq
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	entry := &TokenRequest{
-		Time: s.clock(), Path: r.URL.Path, Client: req.credentials.id, AuthMethod: req.credentials.method,
+		Time: s.clock(), Path: r.URL.Path, GrantType: req.form.Get("grant_type"), Client: req.credentials.id, AuthMethod: req.credentials.method,
 		RefreshToken: req.form.Get("refresh_token"), Scope: req.form.Get("scope"), Outcome: OutcomePending,
 	}
 	if presented := s.refresh[entry.RefreshToken]; presented != nil {
@@ -149,7 +154,7 @@ func (s *Server) beginTokenRequest(req tokenRequest, r *http.Request) (*TokenReq
 	}
 	s.log = append(s.log, entry)
 	fault := s.takeFault(faultCall{
-		endpoint: EndpointToken, grant: entry.Grant, audience: entry.Audience, path: entry.Path,
+		endpoint: EndpointToken, grant: entry.Grant, audience: entry.Audience, path: entry.Path, grantType: entry.GrantType,
 	})
 	if fault != nil {
 		entry.Fault = fault.name()

@@ -26,7 +26,21 @@ const (
 	EndpointRevoke   Endpoint = "revoke"
 	EndpointMetadata Endpoint = "metadata"
 	EndpointAPI      Endpoint = "api"
+	// EndpointAuthorize is the consent page, that of administrators too.
+	EndpointAuthorize Endpoint = "authorize"
+	EndpointDevice    Endpoint = "device"
+	EndpointKeys      Endpoint = "keys"
+	EndpointUserinfo  Endpoint = "userinfo"
+	// EndpointSTS and EndpointSignJWT are Google's for keyless signing.
+	EndpointSTS     Endpoint = "sts"
+	EndpointSignJWT Endpoint = "sign_jwt"
 )
+
+var endpoints = []Endpoint{
+	EndpointToken, EndpointRevoke, EndpointMetadata, EndpointAPI,
+	EndpointAuthorize, EndpointDevice, EndpointKeys, EndpointUserinfo,
+	EndpointSTS, EndpointSignJWT,
+}
 
 // FaultKind is what goes wrong.
 type FaultKind string
@@ -50,7 +64,11 @@ const (
 	Drop FaultKind = "drop"
 	// Hang answers nothing until the client leaves.
 	Hang FaultKind = "hang"
+	// FlawedIDToken is the true answer but for what Flaw does to its ID token.
+	FlawedIDToken FaultKind = "id_token"
 )
+
+var faultKinds = []FaultKind{Delay, Respond, OAuthError, Alter, Truncate, Drop, Hang, FlawedIDToken}
 
 // Fault is a scripted failure. Faults are queued; a request meets the first in
 // the queue that matches it and is not used up.
@@ -61,8 +79,10 @@ type Fault struct {
 	On Endpoint `json:"on,omitempty"`
 	// Times is how many requests meet it; -1 for all. Default: 1.
 	Times int `json:"times,omitempty"`
-	// Grant, Audience and PathPrefix restrict it to matching requests.
+	// Grant, Audience, PathPrefix and GrantType ("authorization_code") restrict
+	// it to matching requests.
 	Grant      string `json:"grant,omitempty"`
+	GrantType  string `json:"grant_type,omitempty"`
 	Audience   string `json:"audience,omitempty"`
 	PathPrefix string `json:"path_prefix,omitempty"`
 
@@ -98,6 +118,9 @@ type Fault struct {
 	// FormEncoded writes the answer of Alter or OAuthError form-encoded
 	// instead of as JSON.
 	FormEncoded bool `json:"form_encoded,omitempty"`
+
+	// Flaw is for FlawedIDToken.
+	Flaw Flaw `json:"flaw,omitempty"`
 }
 
 func (f *Fault) name() string { return cmp.Or(string(f.Kind), "delay") }
@@ -111,9 +134,9 @@ func (f *Fault) check() error {
 	f.On = cmp.Or(f.On, EndpointToken)
 	f.Times = cmp.Or(f.Times, 1)
 	switch {
-	case !slices.Contains([]Endpoint{EndpointToken, EndpointRevoke, EndpointMetadata, EndpointAPI}, f.On):
+	case !slices.Contains(endpoints, f.On):
 		return fmt.Errorf("unknown endpoint %q", f.On)
-	case !slices.Contains([]FaultKind{Delay, Respond, OAuthError, Alter, Truncate, Drop, Hang}, f.Kind):
+	case !slices.Contains(faultKinds, f.Kind):
 		return fmt.Errorf("unknown fault %q", f.Kind)
 	case f.Times < -1 || f.Delay < 0 || f.Pad < 0 || f.Keep < 0:
 		return errors.New("fault has a negative number")
@@ -123,6 +146,8 @@ func (f *Fault) check() error {
 		return errors.New("status is missing")
 	case f.Kind == OAuthError && f.Error == "":
 		return errors.New("error is missing")
+	case f.Kind == FlawedIDToken && (f.On != EndpointToken || !slices.Contains(flaws, f.Flaw)):
+		return fmt.Errorf("unknown flaw %q of an ID token, or not on the token endpoint", f.Flaw)
 	}
 	return f.checkUse()
 }
@@ -143,6 +168,7 @@ func (f *Fault) checkUse() error {
 		{"error", f.Error+f.Description+f.Suberror != "" || len(f.Codes) > 0, []FaultKind{OAuthError}},
 		{"members", len(f.Members) > 0, []FaultKind{Alter}},
 		{"form_encoded", f.FormEncoded, []FaultKind{Alter, OAuthError}},
+		{"flaw", f.Flaw != "", []FaultKind{FlawedIDToken}},
 	} {
 		if option.set && !slices.Contains(option.of, f.Kind) {
 			return fmt.Errorf("%s is not for fault %q", option.name, f.name())
@@ -193,12 +219,14 @@ func (s *Server) ClearFaults() {
 type faultCall struct {
 	endpoint              Endpoint
 	grant, audience, path string
+	grantType             string
 }
 
 func (f *Fault) matches(c faultCall) bool {
 	return f.On == c.endpoint &&
 		(f.Grant == "" || f.Grant == c.grant) &&
 		(f.Audience == "" || f.Audience == c.audience) &&
+		(f.GrantType == "" || f.GrantType == c.grantType) &&
 		strings.HasPrefix(c.path, f.PathPrefix)
 }
 
@@ -232,7 +260,7 @@ func (s *Server) serve(w http.ResponseWriter, r *http.Request, f *Fault, d Diale
 		next(answer, r)
 	}
 	s.hold(r, f)
-	if !f.Commit && f.Kind == Delay {
+	if !f.Commit && (f.Kind == Delay || f.Kind == FlawedIDToken) {
 		next(w, r)
 		return
 	}
@@ -240,7 +268,7 @@ func (s *Server) serve(w http.ResponseWriter, r *http.Request, f *Fault, d Diale
 		next(answer, r)
 	}
 	switch f.Kind {
-	case Delay:
+	case Delay, FlawedIDToken:
 	case Drop:
 		panic(http.ErrAbortHandler)
 	case Hang:

@@ -32,15 +32,15 @@ type GrantState struct {
 	// asked for.
 	Grant
 	// RefreshTokenNumber counts this grant's refresh tokens from 1; it is the
-	// current one's.
+	// current one's, or 0 where there is none.
 	RefreshTokenNumber int `json:"refresh_token_number"`
 	// AccessTokenNumber counts access tokens from 1. It is that of the newest
 	// that is live, or 0.
 	AccessTokenNumber int `json:"access_token_number"`
 	// AccessTokens are the live ones, oldest first.
 	AccessTokens []AccessTokenState `json:"access_tokens"`
-	// Dead says that the grant has ended, and Cause why: killed, revoked or
-	// reuse_detected.
+	// Dead says that the grant has ended, and Cause why: killed, revoked,
+	// reuse_detected or code_reused.
 	Dead     bool     `json:"dead"`
 	Cause    string   `json:"cause,omitempty"`
 	Counters Counters `json:"counters"`
@@ -61,10 +61,18 @@ const (
 	causeKilled  = "killed"
 	causeRevoked = "revoked"
 	causeReuse   = "reuse_detected"
+	// causeCodeReuse: its authorization code came back (RFC 6749 section 4.1.2).
+	causeCodeReuse = "code_reused"
 )
 
 type grant struct {
 	Grant
+	// person is who consented; nil where nobody did. public is set where the
+	// client did not authenticate then, machine where its own credentials are
+	// all there is.
+	person   *Person
+	public   bool
+	machine  bool
 	cause    string // empty while the grant lives
 	refresh  *refreshToken
 	access   []*accessToken // those that may be live, oldest first
@@ -102,7 +110,7 @@ func (s *Server) CreateGrant(g Grant) (GrantState, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if g.ID == "" {
-		g.ID = "g" + strconv.Itoa(len(s.order)+1)
+		g.ID = s.newGrantID()
 	}
 	if strings.Contains(g.ID, "/") {
 		return GrantState{}, errors.New("grant ID contains a slash")
@@ -127,9 +135,22 @@ func (s *Server) CreateGrant(g Grant) (GrantState, error) {
 	}
 	created := &grant{Grant: g}
 	s.addRefreshToken(created, g.RefreshToken)
-	s.grants[g.ID] = created
-	s.order = append(s.order, g.ID)
+	s.keepGrant(created)
 	return s.stateOf(created, true), nil
+}
+
+// newGrantID is the first free one. The caller holds mu.
+func (s *Server) newGrantID() string {
+	for n := len(s.order) + 1; ; n++ {
+		if id := "g" + strconv.Itoa(n); s.grants[id] == nil {
+			return id
+		}
+	}
+}
+
+func (s *Server) keepGrant(g *grant) {
+	s.grants[g.ID] = g
+	s.order = append(s.order, g.ID)
 }
 
 // Grants returns all grants by creation, with token values if values is set.
@@ -196,13 +217,16 @@ func (s *Server) lookup(id string) (*grant, error) {
 func (s *Server) stateOf(g *grant, values bool) GrantState {
 	now := s.clock()
 	state := GrantState{
-		Grant: g.Grant, RefreshTokenNumber: g.refresh.number,
-		Dead: g.cause != "", Cause: g.cause, Counters: g.counters,
+		Grant: g.Grant,
+		Dead:  g.cause != "", Cause: g.cause, Counters: g.counters,
 		AccessTokens: []AccessTokenState{},
 	}
 	state.RefreshToken = ""
-	if values {
-		state.RefreshToken = g.refresh.value
+	if g.refresh != nil {
+		state.RefreshTokenNumber = g.refresh.number
+		if values {
+			state.RefreshToken = g.refresh.value
+		}
 	}
 	for _, token := range g.access {
 		if !token.live(now) {

@@ -19,6 +19,9 @@ func (d Dialect) resolveScope(granted, requested []string) (audience string, sco
 	if d == Microsoft {
 		return resolveAudience(granted, requested)
 	}
+	if d == Google {
+		granted, requested = mapped(granted, googleScope), mapped(requested, googleScope)
+	}
 	for _, scope := range requested {
 		if !slices.Contains(granted, scope) {
 			return "", nil, scopeNotGranted
@@ -28,6 +31,56 @@ func (d Dialect) resolveScope(granted, requested []string) (audience string, sco
 		requested = granted
 	}
 	return "", requested, nil
+}
+
+// googleScope is a scope as Google's answers write it: the short names of
+// OpenID Connect in full.
+func googleScope(scope string) string {
+	if scope == "email" || scope == "profile" {
+		return "https://www.googleapis.com/auth/userinfo." + scope
+	}
+	return scope
+}
+
+// googleIdentity are the scopes that Google's page does not let a person leave
+// out.
+var googleIdentity = []string{"openid", googleScope("email"), googleScope("profile")}
+
+func mapped(scopes []string, change func(string) string) []string {
+	changed := make([]string, 0, len(scopes))
+	for _, scope := range scopes {
+		if scope = change(scope); !slices.Contains(changed, scope) {
+			changed = append(changed, scope)
+		}
+	}
+	return changed
+}
+
+// resourcesOf are the audiences of scopes in Microsoft's dialect.
+func resourcesOf(scopes []string) (audiences []string) {
+	for _, scope := range scopes {
+		audience := audienceOf(scope)
+		if !slices.Contains(identityScopes, scope) && !slices.Contains(audiences, audience) {
+			audiences = append(audiences, audience)
+		}
+	}
+	return audiences
+}
+
+// checkScopes refuses what the client may not ask for, or nobody can.
+func (c Client) checkScopes(scopes []string) *refusal {
+	defaults := slices.ContainsFunc(scopes, func(scope string) bool { return strings.HasSuffix(scope, "/.default") })
+	for _, scope := range scopes {
+		switch {
+		case len(c.Scopes) > 0 && !slices.Contains(c.Scopes, scope):
+			return scopeUnknown
+		case c.Dialect == Google && !slices.Contains(googleIdentity, googleScope(scope)) && !strings.HasPrefix(scope, "https://"):
+			return scopeUnknown
+		case defaults && !slices.Contains(identityScopes, scope) && !strings.HasSuffix(scope, "/.default"):
+			return defaultBesideOthers
+		}
+	}
+	return nil
 }
 
 // resolveAudience is resolveScope for a grant with several audiences, of which

@@ -1,8 +1,14 @@
-// Package fakeprovider is a small OAuth 2 authorization server (RFC 6749,
-// 7009, 8414) with APIs behind it that look like Gmail's, Google Drive's and
+// Package fakeprovider is a small OAuth 2 and OpenID Connect authorization
+// server (RFC 6749, 7009, 7523, 7636, 8414, 8628) with APIs behind it that look like Gmail's, Google Drive's and
 // Microsoft Graph's. It serves the demo, runs as a process of its own, and lets
 // tests script every way in which a real provider answers late, wrongly or not
 // at all.
+//
+// People consent on its pages, or by [Server.Consent] and [Server.DecideDevice]
+// where no browser is. Clients authenticate, and their requests are judged, as
+// Google, Microsoft or a plain server would, each in its dialect; codes, device
+// codes, verifiers and assertions are good once and for what they were made
+// for.
 //
 // The APIs page, batch, and take uploads whole, resumable and by upload
 // session; they hand out links at the real hosts and URLs that carry their own
@@ -38,6 +44,10 @@ type Options struct {
 	// AccessTokenPrefix and RefreshTokenPrefix begin every token, so that a
 	// test can search for them. Default: "ya29.fake-" and "1//fake-".
 	AccessTokenPrefix, RefreshTokenPrefix string
+	// RedirectURIs are [DefaultClient]'s, beside its own.
+	RedirectURIs []string
+	// RequirePKCE and IssParameter are as in [Settings].
+	RequirePKCE, IssParameter bool
 	// Now is the clock. Default: [time.Now].
 	Now func() time.Time
 }
@@ -54,12 +64,24 @@ type Settings struct {
 	EchoAuthorization bool `json:"echo_authorization"`
 	// Compress makes the APIs answer JSON in gzip to who accepts it.
 	Compress bool `json:"compress"`
+	// RequirePKCE wants a code challenge of every client.
+	RequirePKCE bool `json:"require_pkce"`
+	// IssParameter adds "iss" to authorization answers and says so in the
+	// metadata (RFC 9207).
+	IssParameter bool `json:"iss_parameter"`
+	// Issuer is the "iss" outside Microsoft's dialect. Default: where the
+	// request came to.
+	Issuer string `json:"issuer"`
+	// LeanIDTokens leaves but the subject in ID tokens of the OAuth2 dialect;
+	// the userinfo endpoint says the rest.
+	LeanIDTokens bool `json:"lean_id_tokens"`
 }
 
 // Server is the authorization server, the API and the control interface, told
 // apart by path. It is safe for concurrent use.
 type Server struct {
 	initial Settings
+	first   Client
 	now     func() time.Time
 	auth    *http.ServeMux
 	api     *http.ServeMux
@@ -83,6 +105,20 @@ type Server struct {
 	sessions map[string]*session
 	links    map[string]*link // by the secret in them
 	drafts   map[string]*grant
+
+	people         []Person
+	tenants        []Tenant
+	codes          map[string]*authorizationCode
+	authorizations []*AuthorizeRequest
+	devices        map[string]*device
+	adminConsents  map[adminConsent]bool
+	assertionIDs   map[string]bool // that were used
+	// serviceAccounts are by address, workloads by audience, federated by the
+	// value of the token.
+	serviceAccounts map[string]ServiceAccount
+	workloads       map[string]Workload
+	federated       map[string]federated
+	keyNumber       int // of [signingKeys]
 }
 
 // New returns a server that knows one client, [DefaultClient], and no grant.
@@ -93,6 +129,8 @@ func New(opts Options) *Server {
 			Rotation:           opts.Rotation,
 			AccessTokenPrefix:  opts.AccessTokenPrefix,
 			RefreshTokenPrefix: opts.RefreshTokenPrefix,
+			RequirePKCE:        opts.RequirePKCE,
+			IssParameter:       opts.IssParameter,
 		},
 		now:   opts.Now,
 		gates: newGates(),
@@ -112,6 +150,8 @@ func New(opts Options) *Server {
 	if s.now == nil {
 		s.now = time.Now
 	}
+	s.first = DefaultClient
+	s.first.RedirectURIs = slices.Concat(DefaultClient.RedirectURIs, opts.RedirectURIs)
 	s.auth = s.authorizationRoutes()
 	s.api = s.apiRoutes()
 	s.control = s.controlRoutes()
@@ -154,14 +194,14 @@ func hostname(r *http.Request) string {
 	return r.Host
 }
 
-// Reset forgets grants, clients, tokens, files, faults, counters and settings
-// made since [New], puts the clock back, and lets every held request go.
+// Reset forgets grants, clients, people, tokens, files, faults, counters and
+// settings made since [New], puts the clock back, and lets every held request go.
 func (s *Server) Reset() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.settings = s.initial
 	s.offset = 0
-	s.clients = map[string]Client{DefaultClient.ID: DefaultClient}
+	s.clients = map[string]Client{s.first.ID: s.first}
 	s.grants = map[string]*grant{}
 	s.order = nil
 	s.refresh = map[string]*refreshToken{}
@@ -174,6 +214,21 @@ func (s *Server) Reset() {
 	s.sessions = map[string]*session{}
 	s.links = map[string]*link{}
 	s.drafts = map[string]*grant{}
+	s.people = nil
+	for _, person := range DefaultPeople {
+		_ = person.complete() // they are complete enough
+		s.people = append(s.people, person)
+	}
+	s.tenants = []Tenant{DefaultTenant}
+	s.codes = map[string]*authorizationCode{}
+	s.authorizations = nil
+	s.devices = map[string]*device{}
+	s.adminConsents = map[adminConsent]bool{}
+	s.assertionIDs = map[string]bool{}
+	s.serviceAccounts = map[string]ServiceAccount{}
+	s.workloads = map[string]Workload{}
+	s.federated = map[string]federated{}
+	s.keyNumber = 0
 	s.gates.releaseAll()
 }
 

@@ -11,16 +11,51 @@ import (
 // maxForm is the greatest token request that is read.
 const maxForm = 64 << 10
 
-// authorizationRoutes serves the authorization server's endpoints, each with a
-// second path below a tenant, as Microsoft's has.
+// The grant types that are named by a URN.
+const (
+	grantTypeDevice    = "urn:ietf:params:oauth:grant-type:device_code"
+	grantTypeJWTBearer = "urn:ietf:params:oauth:grant-type:jwt-bearer"
+)
+
+// authorizationRoutes serves the authorization server's endpoints, under plain
+// names and where Google and Microsoft have them.
 func (s *Server) authorizationRoutes() *http.ServeMux {
 	mux := http.NewServeMux()
-	mux.HandleFunc("/token", s.token)
-	mux.HandleFunc("/{tenant}/oauth2/v2.0/token", s.token)
-	mux.HandleFunc("POST /revoke", s.revoke)
-	mux.HandleFunc("GET /.well-known/openid-configuration", s.metadata)
-	mux.HandleFunc("GET /.well-known/oauth-authorization-server", s.metadata)
-	mux.HandleFunc("GET /{tenant}/v2.0/.well-known/openid-configuration", s.metadata)
+	for pattern, handler := range map[string]http.HandlerFunc{
+		"/token":                           s.token,
+		"/{tenant}/oauth2/v2.0/token":      s.token,
+		"/device_authorization":            s.deviceAuthorization,
+		"/device/code":                     s.deviceAuthorization,
+		"/{tenant}/oauth2/v2.0/devicecode": s.deviceAuthorization,
+		"POST /revoke":                     s.revoke,
+		"POST /v1/token":                   s.exchangeToken,
+
+		"POST /v1/projects/{project}/serviceAccounts/{call}": s.signJWT,
+
+		"GET /jwks":                         s.jwks,
+		"GET /oauth2/v3/certs":              s.jwks,
+		"GET /{tenant}/discovery/v2.0/keys": s.jwks,
+		"/userinfo":                         s.userinfo,
+		"/v1/userinfo":                      s.userinfo,
+		"/oidc/userinfo":                    s.userinfo,
+
+		"GET /.well-known/openid-configuration":                     s.metadata,
+		"GET /.well-known/oauth-authorization-server":               s.metadata,
+		"GET /.well-known/oauth-authorization-server/{tenant}/v2.0": s.metadata,
+		"GET /{tenant}/v2.0/.well-known/openid-configuration":       s.metadata,
+	} {
+		mux.HandleFunc(pattern, handler)
+	}
+	for path, handler := range map[string]http.HandlerFunc{
+		"/device":                         s.devicePage,
+		"/authorize":                      s.authorize,
+		"/o/oauth2/v2/auth":               s.authorize,
+		"/{tenant}/oauth2/v2.0/authorize": s.authorize,
+		"/{tenant}/v2.0/adminconsent":     s.adminConsent,
+	} {
+		mux.HandleFunc("GET "+path, handler)
+		mux.HandleFunc("POST "+path, handler)
+	}
 	return mux
 }
 
@@ -30,13 +65,15 @@ type tokenRequest struct {
 	credentials credentials
 	// dialect is the client's; by the path if the client is unknown.
 	dialect Dialect
+	// tenant is the one in the path; empty without one.
+	tenant string
 	// malformed refuses a request that is no OAuth request at all.
 	malformed *refusal
 }
 
 func (s *Server) readTokenRequest(w http.ResponseWriter, r *http.Request) tokenRequest {
-	req := tokenRequest{dialect: OAuth2}
-	if r.PathValue("tenant") != "" {
+	req := tokenRequest{dialect: OAuth2, tenant: r.PathValue("tenant")}
+	if req.tenant != "" {
 		req.dialect = Microsoft
 	}
 	r.Body = http.MaxBytesReader(w, r.Body, maxForm)
@@ -64,6 +101,9 @@ func (s *Server) readTokenRequest(w http.ResponseWriter, r *http.Request) tokenR
 	if client, known := s.clients[req.credentials.id]; known {
 		req.dialect = client.Dialect
 	}
+	if req.form.Get("grant_type") == grantTypeJWTBearer {
+		req.dialect = Google
+	}
 	return req
 }
 
@@ -72,8 +112,12 @@ func (s *Server) token(w http.ResponseWriter, r *http.Request) {
 	req := s.readTokenRequest(w, r)
 	entry, fault := s.beginTokenRequest(req, r)
 	defer s.endTokenRequest(entry)
-	s.serve(w, r, fault, req.dialect, func(w http.ResponseWriter, _ *http.Request) {
-		body, no := s.refreshGrant(req, entry)
+	s.serve(w, r, fault, req.dialect, func(w http.ResponseWriter, r *http.Request) {
+		var flaw Flaw
+		if fault != nil {
+			flaw = fault.Flaw
+		}
+		body, no := s.answerToken(r, req, entry, flaw)
 		if no != nil {
 			no.write(w, req.dialect, s.time())
 			return
@@ -83,11 +127,20 @@ func (s *Server) token(w http.ResponseWriter, r *http.Request) {
 	})
 }
 
-// refreshGrant carries out a token request and writes its outcome to entry.
-func (s *Server) refreshGrant(req tokenRequest, entry *TokenRequest) (body map[string]any, no *refusal) {
+// issue is what a token request gets.
+type issue struct {
+	tokenPair
+	grant  *grant
+	scopes []string
+	// nonce is the authorization request's, for the ID token.
+	nonce string
+}
+
+// answerToken carries out a token request and writes its outcome to entry.
+func (s *Server) answerToken(r *http.Request, req tokenRequest, entry *TokenRequest, flaw Flaw) (body map[string]any, no *refusal) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	pair, scopes, no := s.judge(req)
+	issued, no := s.judge(r, req)
 	if no != nil {
 		entry.Outcome = no.code
 		if no.outcome != "" {
@@ -101,10 +154,12 @@ func (s *Server) refreshGrant(req tokenRequest, entry *TokenRequest) (body map[s
 		})
 		return nil, no
 	}
-	entry.Outcome = pair.outcome
-	entry.AccessTokenNumber = pair.access.number
-	s.count(entry.grant, func(c *Counters) {
-		switch pair.outcome {
+	entry.Grant = issued.grant.ID
+	entry.Audience = issued.access.audience
+	entry.Outcome = issued.outcome
+	entry.AccessTokenNumber = issued.access.number
+	s.count(issued.grant, func(c *Counters) {
+		switch issued.outcome {
 		case OutcomeRotated:
 			c.Rotations++
 		case OutcomeReissued:
@@ -112,15 +167,20 @@ func (s *Server) refreshGrant(req tokenRequest, entry *TokenRequest) (body map[s
 		}
 		c.Issued++
 	})
-	expiresIn := int64(pair.access.expires.Sub(s.clock()) / time.Second)
+	expiresIn := int64(issued.access.expires.Sub(s.clock()) / time.Second)
 	body = map[string]any{
-		"access_token": pair.access.value,
+		"access_token": issued.access.value,
 		"token_type":   "Bearer",
 		"expires_in":   expiresIn,
-		"scope":        strings.Join(scopes, " "),
 	}
-	if pair.refresh != nil {
-		body["refresh_token"] = pair.refresh.value
+	if !issued.grant.machine {
+		body["scope"] = strings.Join(issued.scopes, " ")
+	}
+	if issued.refresh != nil {
+		body["refresh_token"] = issued.refresh.value
+	}
+	if token := s.idToken(r, s.clients[issued.grant.Client], issued, flaw); token != "" {
+		body["id_token"] = token
 	}
 	if req.dialect == Microsoft {
 		body["ext_expires_in"] = expiresIn
@@ -128,44 +188,69 @@ func (s *Server) refreshGrant(req tokenRequest, entry *TokenRequest) (body map[s
 	return body, nil
 }
 
-// judge finds what req is to get. A request is refused before its refresh
-// token is spent, except for reuse. The caller holds mu.
-func (s *Server) judge(req tokenRequest) (pair tokenPair, scopes []string, no *refusal) {
+// judge finds what req is to get. The caller holds mu.
+func (s *Server) judge(r *http.Request, req tokenRequest) (issued issue, no *refusal) {
 	if req.malformed != nil {
-		return pair, nil, req.malformed
+		return issue{}, req.malformed
+	}
+	if req.form.Get("grant_type") == grantTypeJWTBearer {
+		// The assertion says who asks.
+		return s.jwtBearer(r, req)
 	}
 	client, no := s.authenticate(req.credentials)
 	if no != nil {
-		return pair, nil, no
+		return issue{}, no
 	}
 	switch req.form.Get("grant_type") {
 	case "refresh_token":
+		return s.refreshGrant(req, client)
+	case "authorization_code":
+		return s.redeemCode(req, client)
+	case grantTypeDevice:
+		return s.pollDevice(req, client)
+	case "client_credentials":
+		return s.clientCredentials(req, client)
 	case "":
-		return pair, nil, refusedRequest("grant_type is missing")
-	default:
-		return pair, nil, unsupportedGrantType
+		return issue{}, refusedRequest("grant_type is missing")
 	}
+	return issue{}, unsupportedGrantType
+}
+
+// refreshGrant exchanges a refresh token. A request is refused before its
+// refresh token is spent, except for reuse. The caller holds mu.
+func (s *Server) refreshGrant(req tokenRequest, client Client) (issued issue, no *refusal) {
 	if req.form.Get("refresh_token") == "" {
-		return pair, nil, refusedRequest("refresh_token is missing")
+		return issue{}, refusedRequest("refresh_token is missing")
 	}
 	presented := s.refresh[req.form.Get("refresh_token")]
 	switch {
 	case presented == nil || presented.grant.Client != client.ID:
-		return pair, nil, unknownGrant
+		return issue{}, unknownGrant
 	case presented.grant.cause != "":
-		return pair, nil, deadGrant
+		return issue{}, deadGrant
 	}
-	granted, requested := strings.Fields(presented.grant.Scope), strings.Fields(req.form.Get("scope"))
-	audience, scopes, no := client.Dialect.resolveScope(granted, requested)
+	g := presented.grant
+	if client.Dialect == Microsoft && g.person != nil {
+		// What a public flow granted stays with it, and with the tenant.
+		switch public := req.credentials.method == ClientNone; {
+		case g.public && !public:
+			return issue{}, publicWithSecret
+		case !g.public && public:
+			return issue{}, wrongSecret
+		case !s.tenantFits(req.tenant, g.person.Tenant):
+			return issue{}, wrongTenant
+		}
+	}
+	audience, scopes, no := client.Dialect.resolveScope(strings.Fields(g.Scope), strings.Fields(req.form.Get("scope")))
 	if no != nil {
-		return pair, nil, no
+		return issue{}, no
 	}
 	rotation := s.settings.Rotation
 	if client.Rotation != nil {
 		rotation = *client.Rotation
 	}
-	pair, no = s.exchange(presented, rotation, audience, scopes)
-	return pair, scopes, no
+	pair, no := s.exchange(presented, rotation, audience, scopes)
+	return issue{tokenPair: pair, grant: g, scopes: scopes}, no
 }
 
 // time is the server's time for those who do not hold mu.

@@ -373,7 +373,7 @@ func TestMetadataNamesItsOwnEndpoints(t *testing.T) {
 	for path, want := range map[string][2]string{
 		"/.well-known/openid-configuration":             {f.URL, f.URL + "/token"},
 		"/.well-known/oauth-authorization-server":       {f.URL, f.URL + "/token"},
-		"/common/v2.0/.well-known/openid-configuration": {f.URL + "/common/v2.0", f.URL + "/common/oauth2/v2.0/token"},
+		"/common/v2.0/.well-known/openid-configuration": {f.URL + "/{tenantid}/v2.0", f.URL + "/common/oauth2/v2.0/token"},
 	} {
 		_, body := f.call(http.MethodGet, path, "", nil)
 		var got struct {

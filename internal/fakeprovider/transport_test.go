@@ -98,7 +98,7 @@ func TestTransportHandsOverTheRequest(t *testing.T) {
 	if err := json.NewDecoder(response.Body).Decode(&metadata); err != nil {
 		t.Fatal(err)
 	}
-	if want := "https://login.example/common/v2.0"; metadata.Issuer != want {
+	if want := "https://login.example/{tenantid}/v2.0"; metadata.Issuer != want {
 		t.Errorf("issuer is %q, want %q", metadata.Issuer, want)
 	}
 }
