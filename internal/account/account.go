@@ -89,6 +89,9 @@ type Grant struct {
 	Generation uint64
 	// Subject is who consented, in the provider's own unchangeable terms.
 	Subject string
+	// Issuer is who said so at the first consent, where the provider's
+	// configuration does not name it; another one is not believed later.
+	Issuer string
 	// ClientID is the OAuth client that the grant was given to. Another one
 	// cannot renew it.
 	ClientID string
@@ -105,6 +108,17 @@ type Grant struct {
 	Lapses time.Time
 	// Foretold is the Lapses that people were told of.
 	Foretold time.Time
+	// Missing are the scopes that were asked for and not granted.
+	Missing []string
+	// Proposed is a consent that waits to be confirmed; nil for none. What the
+	// grant has beside it goes on being served.
+	Proposed *Proposal
+	// Unadopted is set for a grant from a backup or an import that another
+	// instance may still own, also while the account is disabled.
+	Unadopted bool
+	// Unregistered is set for a grant that no one registered: its provider
+	// needs no one's consent. It lives in memory and is never written.
+	Unregistered bool
 	// Intent is a token request that was about to be sent and has no result
 	// yet.
 	Intent *Intent
@@ -198,6 +212,8 @@ func (g *Grant) Clone() *Grant {
 	c.Scopes = append([]string(nil), g.Scopes...)
 	c.Access = append([]AccessToken(nil), g.Access...)
 	c.Failures = append([]Failed(nil), g.Failures...)
+	c.Missing = append([]string(nil), g.Missing...)
+	c.Proposed = g.Proposed.Clone()
 	if g.Intent != nil {
 		intent := *g.Intent
 		c.Intent = &intent

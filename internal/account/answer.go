@@ -33,11 +33,13 @@ const (
 	RotationGrace RotationKind = "grace"
 )
 
-// RefreshRequest is one token request with a refresh token (RFC 6749 section
-// 6).
+// RefreshRequest is one token request: with a refresh token (RFC 6749 section
+// 6), or for a provider that needs none with what it has of its own.
 type RefreshRequest struct {
-	// RefreshToken is the grant's.
+	// RefreshToken is the grant's; zero where the provider needs none.
 	RefreshToken secret.String
+	// Account and User are the grant's, for providers that ask by name.
+	Account, User string
 	// Audience is what [Answer] is to be good for.
 	Audience string
 	// Scopes narrow the token; empty asks for what the provider's

@@ -51,6 +51,7 @@ func (m Metadata) overridden(cfg Config) Metadata {
 		{&m.TokenEndpoint, cfg.TokenEndpoint},
 		{&m.DeviceAuthorizationEndpoint, cfg.DeviceAuthorizationEndpoint},
 		{&m.RevocationEndpoint, cfg.RevocationEndpoint},
+		{&m.UserinfoEndpoint, cfg.UserinfoEndpoint},
 	} {
 		if e.from != "" {
 			*e.to = e.from

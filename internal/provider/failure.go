@@ -63,6 +63,9 @@ const (
 	// GitHub Docs, Troubleshooting OAuth app access token request errors,
 	// docs.github.com/apps/oauth-apps/maintaining-oauth-apps.
 	githubTokenErrors = "GitHub OAuth app access token request errors"
+	// Google Identity, Using OAuth 2.0 for Server to Server Applications, JWT
+	// error codes, developers.google.com/identity/protocols/oauth2/service-account.
+	googleJWTErrors = "Google JWT error codes"
 	// Slack's method reference, docs.slack.dev/reference/methods/oauth.v2.access.
 	slackAccess = "Slack oauth.v2.access"
 
@@ -99,7 +102,7 @@ const (
 // Only what stands here ends an account or sends a person to consent. An
 // invalid_grant of Microsoft's with a number that does not stand here ends
 // nothing.
-var rows = slices.Concat(microsoftGrantRows, microsoftAudienceRows, microsoftClientRows, microsoftServerRows, googleRows, commonRows)
+var rows = slices.Concat(microsoftAppRows, microsoftGrantRows, microsoftAudienceRows, microsoftClientRows, microsoftServerRows, googleRows, serviceAccountRows, commonRows)
 
 // microsoftGrantRows: the user, or the refresh token itself, is no longer good.
 var microsoftGrantRows = []row{
@@ -958,7 +961,7 @@ type errorAnswer struct {
 
 func (r row) fits(providerType string, e errorAnswer) bool {
 	switch {
-	case r.provider != "" && r.provider != providerType,
+	case r.provider != "" && r.provider != providerType && r.provider != speaksAs(providerType),
 		r.code != "" && r.code != e.code,
 		r.suberror != "" && r.suberror != e.suberror,
 		r.exact && r.says != e.description:
@@ -1027,7 +1030,7 @@ func readError(providerType string, m members) errorAnswer {
 	if e.suberror == "" {
 		e.suberror = m.text("error_subtype")
 	}
-	if providerType != TypeMicrosoft {
+	if speaksAs(providerType) != TypeMicrosoft {
 		return e
 	}
 	if json.Unmarshal(m["error_codes"], &e.numbers) != nil {

@@ -18,6 +18,7 @@ import (
 type google struct {
 	*common
 	meta Metadata
+	keys *keyring
 }
 
 var googleMetadata = Metadata{ //nolint:gosec // endpoints, no credentials
@@ -44,11 +45,13 @@ func newGoogle(cfg Config, transport http.RoundTripper) (Provider, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &google{common: c, meta: googleMetadata.overridden(cfg)}, nil
+	return &google{common: c, meta: googleMetadata.overridden(cfg), keys: newKeyring(c.client)}, nil
 }
 
-func (g *google) Scopes() []string {
-	scopes := g.cfg.Scopes
+func (g *google) Scopes() []string { return withIdentity(g.cfg.Scopes) }
+
+// withIdentity adds what makes Google say who consented.
+func withIdentity(scopes []string) []string {
 	// Either spelling of the address's scope will do.
 	if len(missingScopes([]string{"email"}, scopes, googleScope)) == 0 {
 		return withAdded(scopes, "openid")

@@ -86,6 +86,29 @@ var microsoftClouds = map[string]microsoftCloud{
 	},
 }
 
+// APIsAt is the type of provider, google or microsoft, whose APIs are called at
+// a host with the tokens of a provider of some type; else that type. Only an
+// emailengine's hosts are of both.
+func APIsAt(providerType, host string) string {
+	switch providerType {
+	case TypeGoogleServiceAccount:
+		return TypeGoogle
+	case TypeMicrosoftApp:
+		return TypeMicrosoft
+	case TypeEmailEngine:
+	default:
+		return providerType
+	}
+	global := microsoftClouds["global"]
+	switch host = strings.ToLower(host); {
+	case strings.HasSuffix(host, ".googleapis.com"), slices.Contains(googleHosts, host):
+		return TypeGoogle
+	case host == global.graph, slices.Contains(global.outlook, host):
+		return TypeMicrosoft
+	}
+	return providerType
+}
+
 // mintingLabels are the first labels, below googleapis.com, of hosts that
 // answer with tokens or run code as the user.
 var mintingLabels = []string{

@@ -22,8 +22,10 @@ import (
 // that were consented to. The audience is the resource's URI.
 type microsoft struct {
 	*common
-	cloud microsoftCloud
-	meta  Metadata
+	cloud  microsoftCloud
+	meta   Metadata
+	keys   *keyring
+	tenant tenantFinder
 }
 
 // openIDScopes belong to no resource and may stand beside those of any.
@@ -62,7 +64,8 @@ func newMicrosoft(cfg Config, transport http.RoundTripper) (Provider, error) {
 	if err != nil {
 		return nil, err
 	}
-	m := &microsoft{common: c, cloud: cloud, meta: microsoftMetadata(cfg, cloud)}
+	m := &microsoft{common: c, cloud: cloud, meta: microsoftMetadata(cfg, cloud), keys: newKeyring(c.client)}
+	m.tenant = newTenantFinder(c.client, m.meta.TokenEndpoint, cfg.Tenant)
 	if len(m.resources()) == 0 {
 		return nil, errors.New("scopes: is missing a scope of a resource, such as https://" + cloud.graph + "/Mail.Read")
 	}
@@ -105,8 +108,12 @@ func microsoftMetadata(cfg Config, cloud microsoftCloud) Metadata {
 	}.overridden(cfg)
 }
 
-func (m *microsoft) Scopes() []string {
-	return withAdded(m.cfg.Scopes, "openid", "profile", "offline_access")
+func (m *microsoft) Scopes() []string { return withSignIn(m.cfg.Scopes) }
+
+// withSignIn adds what makes Microsoft say who consented and give a refresh
+// token.
+func withSignIn(scopes []string) []string {
+	return withAdded(scopes, "openid", "profile", "offline_access")
 }
 
 // IdleLife is Microsoft's default lifetime of a refresh token; each use gives
@@ -227,7 +234,7 @@ func (m *microsoft) AudienceScopes(audience string, grantScopes []string) []stri
 	if len(own) == 0 {
 		return nil
 	}
-	return withAdded(own, "openid", "profile", "offline_access")
+	return withSignIn(own)
 }
 
 func (m *microsoft) MissingScopes(requested, granted []string) []string {
@@ -290,7 +297,7 @@ func (m *microsoft) Refresh(ctx context.Context, req account.RefreshRequest) (ac
 			Mend:    "Add its scopes to the provider's configuration and reconnect the account.",
 		}
 	}
-	form := refreshForm(req, withAdded(scopes, "openid", "profile", "offline_access"))
+	form := refreshForm(req, withSignIn(scopes))
 	if m.cfg.ContinuousAccess {
 		form.Set("claims", withClientCapability(req.Claims))
 	}

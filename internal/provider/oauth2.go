@@ -17,6 +17,7 @@ type oauth2Provider struct {
 	*common
 	// discovery is nil without an issuer.
 	discovery *discoverer
+	keys      *keyring
 }
 
 func newOAuth2(cfg Config, transport http.RoundTripper) (Provider, error) {
@@ -33,7 +34,7 @@ func newOAuth2(cfg Config, transport http.RoundTripper) (Provider, error) {
 	if err != nil {
 		return nil, err
 	}
-	p := &oauth2Provider{common: c}
+	p := &oauth2Provider{common: c, keys: newKeyring(c.client)}
 	if cfg.Issuer != "" {
 		p.discovery = newDiscoverer(c.client, cfg.Issuer)
 	}

@@ -23,6 +23,12 @@ const (
 	TypeGoogle    = "google"
 	TypeMicrosoft = "microsoft"
 	TypeOAuth2    = "oauth2"
+
+	// These ask for tokens with credentials of their own: no person grants
+	// anything to them, see [Unattended].
+	TypeGoogleServiceAccount = "google_service_account"
+	TypeMicrosoftApp         = "microsoft_app"
+	TypeEmailEngine          = "emailengine"
 )
 
 // DefaultTimeout bounds one request to an authorization server.
@@ -75,6 +81,22 @@ type Config struct {
 	TokenEndpoint               string
 	DeviceAuthorizationEndpoint string
 	RevocationEndpoint          string
+	// UserinfoEndpoint says who consented where an oauth2 server sends no ID
+	// token (OpenID Connect Core section 5.3).
+	UserinfoEndpoint string
+
+	// Credentials is the JSON text of a google_service_account's credentials
+	// file: a service account's key, or an external account's configuration
+	// (workload identity federation).
+	Credentials secret.String
+	// Subjects and SubjectsExcept are globs of account IDs: those that match
+	// the first and not the second exist without registration;
+	// google_service_account only.
+	Subjects, SubjectsExcept []string
+	// URL is an EmailEngine's base URL, AccessToken what it is called with;
+	// emailengine only.
+	URL         string
+	AccessToken secret.String
 
 	// Rotation is what the server does with used refresh tokens. Default:
 	// none for google, keeps_old for microsoft, single_use for oauth2.
@@ -195,8 +217,14 @@ func New(cfg Config, transport http.RoundTripper) (Provider, error) {
 		return newMicrosoft(cfg, transport)
 	case TypeOAuth2:
 		return newOAuth2(cfg, transport)
+	case TypeGoogleServiceAccount:
+		return newServiceAccount(cfg, transport)
+	case TypeMicrosoftApp:
+		return newMicrosoftApp(cfg, transport)
+	case TypeEmailEngine:
+		return newEmailEngine(cfg, transport)
 	}
-	return nil, fmt.Errorf("type: %q is none of google, microsoft and oauth2", cfg.Type)
+	return nil, fmt.Errorf("type: %q is none of google, microsoft, oauth2, google_service_account, microsoft_app and emailengine", cfg.Type)
 }
 
 // common is what the types share.
@@ -217,6 +245,7 @@ func newCommon(cfg Config, transport http.RoundTripper, ownHosts []apiHost) (*co
 		{"token_endpoint", cfg.TokenEndpoint},
 		{"device_authorization_endpoint", cfg.DeviceAuthorizationEndpoint},
 		{"revocation_endpoint", cfg.RevocationEndpoint},
+		{"userinfo_endpoint", cfg.UserinfoEndpoint},
 	} {
 		if e.value == "" {
 			continue

@@ -143,6 +143,7 @@ func TestNewNamesTheSubdirectiveThatIsWrong(t *testing.T) {
 		{"user information", oauth2Config("https://u:p@acme.example/token"), func(*Config) {}, "token_endpoint: "},
 		{"fragment", oauth2Config("https://acme.example/token#x"), func(*Config) {}, "token_endpoint: "},
 		{"bad revocation endpoint", oauth2Config("https://acme.example/token"), func(c *Config) { c.RevocationEndpoint = "ftp://acme.example" }, "revocation_endpoint: "},
+		{"bad userinfo endpoint", oauth2Config("https://acme.example/token"), func(c *Config) { c.UserinfoEndpoint = "http://acme.example/me" }, "userinfo_endpoint: "},
 		{"bad issuer", oauth2Config(""), func(c *Config) { c.Issuer = "http://acme.example" }, "issuer: "},
 		{"neither issuer nor endpoint", oauth2Config(""), func(*Config) {}, "issuer: is missing"},
 		{"unknown style", oauth2Config("https://acme.example/token"), func(c *Config) { c.AuthStyle = "guess" }, "auth_style: "},

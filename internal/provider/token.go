@@ -52,23 +52,46 @@ func (c *common) refresh(ctx context.Context, endpoint string, form url.Values, 
 
 // exchange sends one token request and sorts its answer.
 func (c *common) exchange(ctx context.Context, endpoint string, form url.Values, grant account.ClientAuth, clientSecret secret.String) (account.Answer, *account.Failure) {
+	form, header, failure := c.authenticated(form, endpoint, grant, clientSecret)
+	if failure != nil {
+		return account.Answer{}, failure
+	}
+	return c.ask(ctx, endpoint, form, header, clientSecret)
+}
+
+// authenticated is the form with the client's authentication, and the header
+// that goes with it.
+func (c *common) authenticated(form url.Values, endpoint string, grant account.ClientAuth, clientSecret secret.String) (url.Values, http.Header, *account.Failure) {
 	form, header := maps.Clone(form), http.Header{}
 	if err := c.auth.apply(form, header, endpoint, grant, clientSecret); err != nil {
-		return account.Answer{}, &account.Failure{
+		return nil, nil, &account.Failure{
 			Meaning: account.ClientMisconfigured,
 			Reads:   "The client could not be authenticated: its key signs nothing.",
 			Mend:    "Check the configured private key or certificate.",
 			Err:     err,
 		}
 	}
+	return form, header, nil
+}
+
+// ask posts the form of a token request and sorts its answer.
+func (c *common) ask(ctx context.Context, endpoint string, form url.Values, header http.Header, clientSecret secret.String) (account.Answer, *account.Failure) {
+	_, answer, failure := c.converse(ctx, endpoint, form, header, clientSecret)
+	return answer, failure
+}
+
+// converse is ask for who needs more of the answer than its tokens. Without a
+// whole answer there is no response.
+func (c *common) converse(ctx context.Context, endpoint string, form url.Values, header http.Header, clientSecret secret.String) (*response, account.Answer, *account.Failure) {
 	resp, err := c.client.post(ctx, endpoint, form, header)
 	if err != nil {
 		var lost *transportError
 		if !errors.As(err, &lost) || lost.partial == nil {
-			return account.Answer{}, unanswered(err)
+			return nil, account.Answer{}, unanswered(err)
 		}
 		if !json.Valid(lost.partial.body) {
-			return brokenOff(lost.partial.body, unanswered(err))
+			answer, failure := brokenOff(lost.partial.body, unanswered(err))
+			return nil, answer, failure
 		}
 		// The connection broke after a complete JSON value: nothing of the
 		// answer is missing.
@@ -78,7 +101,7 @@ func (c *common) exchange(ctx context.Context, endpoint string, form url.Values,
 	if failure != nil {
 		withhold(failure, resp, form, clientSecret)
 	}
-	return answer, failure
+	return resp, answer, failure
 }
 
 // sortAnswer tells a success from a failure. With a failure the answer holds
@@ -154,7 +177,8 @@ func unanswered(err error) *account.Failure {
 func withhold(f *account.Failure, resp *response, form url.Values, clientSecret secret.String) {
 	answered := parseMembers(resp.body, resp.header)
 	secrets := []string{
-		form.Get("refresh_token"), form.Get("token"), form.Get("client_assertion"), clientSecret.Reveal(),
+		form.Get("refresh_token"), form.Get("token"), form.Get("client_assertion"), form.Get("assertion"), clientSecret.Reveal(),
+		form.Get("code"), form.Get("code_verifier"), form.Get("device_code"),
 		answered.text("access_token"), answered.text("refresh_token"), answered.text("id_token"),
 	}
 	f.Description = f.Description[:min(len(f.Description), searchedWords)]
