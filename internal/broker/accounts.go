@@ -20,6 +20,8 @@ type Registration struct {
 	Provider string
 	Name     string
 	User     string
+	// Subject is who consented, where it is known.
+	Subject string
 	// Scopes are those of the grant; empty means the provider's.
 	Scopes       []string
 	RefreshToken secret.String
@@ -29,7 +31,7 @@ type Registration struct {
 }
 
 // grant makes the record of a registration.
-func (b *Broker) grant(r Registration) (*account.Grant, Provider, error) {
+func (b *Broker) grant(r Registration) (*account.Grant, *named, error) {
 	if err := account.CheckID(r.ID); err != nil {
 		return nil, nil, problem.New(problem.InvalidRequest, err.Error())
 	}
@@ -37,19 +39,23 @@ func (b *Broker) grant(r Registration) (*account.Grant, Provider, error) {
 	if !ok {
 		return nil, nil, problem.New(problem.InvalidRequest, "provider: there is no provider "+strconv.Quote(r.Provider)+" in the configuration; it has "+b.providerNames())
 	}
-	if r.RefreshToken.IsZero() && r.AccessToken.IsZero() {
+	now := b.clock.Now()
+	living := !r.AccessToken.IsZero() && r.AccessExpires.After(now)
+	switch {
+	case p.unattended() && !r.RefreshToken.IsZero():
+		return nil, nil, problem.New(problem.InvalidRequest, "refreshToken: provider "+p.name+" takes none; it gives tokens by credentials of its own")
+	case !p.unattended() && r.RefreshToken.IsZero() && r.AccessToken.IsZero():
 		return nil, nil, problem.New(problem.InvalidRequest, "refreshToken: is missing")
 	}
 	if strings.ContainsAny(r.RefreshToken.Reveal(), " \t\r\n") {
 		return nil, nil, problem.New(problem.InvalidRequest, "refreshToken: contains white space; one token and nothing else is expected")
 	}
-	now := b.clock.Now()
 	g := &account.Grant{
-		ID: r.ID, Provider: r.Provider, Name: r.Name, User: r.User, State: account.Init,
+		ID: r.ID, Provider: r.Provider, Name: r.Name, User: r.User, Subject: r.Subject, State: account.Init,
 		Generation: uint64(now.UnixMilli()), ClientID: p.ClientID(), Scopes: r.Scopes,
 		RefreshToken: r.RefreshToken, Created: now, Updated: now,
 	}
-	if !r.AccessToken.IsZero() && r.AccessExpires.After(now) {
+	if living {
 		g.State = account.Connected
 		g.Attempts = 1
 		g.SetAccess(account.AccessToken{
@@ -72,6 +78,9 @@ func (b *Broker) Register(ctx context.Context, r Registration) error {
 		return err
 	}
 	defer b.disown(h)
+	if err := b.saveWaiting(ctx, r.ID); err != nil {
+		return err
+	}
 	_, err = b.vault.Save(ctx, g, 0, b.due(g), time.Time{})
 	if errors.Is(err, store.ErrConflict) {
 		return problem.New(problem.Conflict, "account "+strconv.Quote(r.ID)+" exists; to swap its grant for this one, ask for it to be replaced")
@@ -95,7 +104,7 @@ func (b *Broker) Replace(ctx context.Context, r Registration) error {
 		return err
 	}
 	defer b.disown(h)
-	if _, err := b.load(ctx, r.ID); err != nil {
+	if err := b.registered(ctx, r.ID); err != nil {
 		return err
 	}
 	if err := b.keepable(r.ID); err != nil {
@@ -148,15 +157,10 @@ func (b *Broker) Enable(ctx context.Context, id string) error {
 		if g.State != account.Disabled {
 			return errUnchanged
 		}
-		f := g.Failed(account.WholeGrant)
-		switch {
-		case f != nil && f.Meaning == account.GrantDead:
-			g.State = account.AuthenticationError
-		case len(g.Access) > 0 || !g.Refreshed.IsZero():
-			g.State = account.Connected
-		default:
-			g.State = account.Init
+		if f := g.Failed(account.WholeGrant); f != nil && f.Code == withdrawn {
+			g.Forgive(account.WholeGrant)
 		}
+		g.State = standing(g)
 		left = g.Intent
 		return nil
 	})
@@ -166,6 +170,22 @@ func (b *Broker) Enable(ctx context.Context, id string) error {
 		b.renewal.set(renewal{id: id, audience: left.Audience}, b.clock.Now())
 	}
 	return err
+}
+
+// standing is the state of an account that nobody switched off.
+func standing(g *account.Grant) account.State {
+	f := g.Failed(account.WholeGrant)
+	switch {
+	case g.Unadopted:
+		return account.Restored
+	case g.Generation == 0:
+		return account.Pending // no consent was confirmed yet
+	case f != nil && f.Meaning == account.GrantDead:
+		return account.AuthenticationError
+	case len(g.Access) > 0 || !g.Refreshed.IsZero():
+		return account.Connected
+	}
+	return account.Init
 }
 
 // Rename changes what the operator calls an account and its login; an empty
@@ -191,6 +211,9 @@ func (b *Broker) change(ctx context.Context, id string, change func(*account.Gra
 	if err := b.saveWaiting(ctx, id); err != nil {
 		return err
 	}
+	if err := b.registered(ctx, id); err != nil {
+		return err
+	}
 	_, err = b.update(ctx, id, change)
 	return err
 }
@@ -204,6 +227,9 @@ func (b *Broker) Remove(ctx context.Context, id string, revoke bool) error {
 	}
 	defer b.disown(h)
 	if err := b.saveWaiting(ctx, id); err != nil {
+		return err
+	}
+	if err := b.registered(ctx, id); err != nil {
 		return err
 	}
 	for {

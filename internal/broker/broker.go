@@ -91,7 +91,7 @@ func New(shared *Shared, providers []Provider, settings Settings, observer Obser
 		observer: observer, log: log, attending: make(chan struct{}, max(settings.Workers, 1)),
 	}
 	for _, p := range providers {
-		b.providers = append(b.providers, named{p.Name(), p})
+		b.providers = append(b.providers, newNamed(p))
 	}
 	return b
 }
@@ -101,13 +101,19 @@ func New(shared *Shared, providers []Provider, settings Settings, observer Obser
 type named struct {
 	name string
 	Provider
+	// covers is that of an [Unattended] provider; nil for one that people
+	// consent to.
+	covers func(accountID string) bool
+	// pool is the ID of the grant that all of the provider's accounts share;
+	// empty where each has its own.
+	pool string
 }
 
 // provider returns the configuration's provider of that name.
-func (b *Broker) provider(name string) (Provider, bool) {
+func (b *Broker) provider(name string) (*named, bool) {
 	for i := range b.providers {
 		if b.providers[i].name == name {
-			return b.providers[i].Provider, true
+			return &b.providers[i], true
 		}
 	}
 	return nil, false
@@ -170,6 +176,9 @@ type Account struct {
 	State    account.State
 	// Generation counts consents.
 	Generation uint64
+	// Registered is unset for an account that exists because its provider needs
+	// no one's consent to give tokens for it.
+	Registered bool
 }
 
 // Serves returns the problem of an account that nothing is done for now: it is
@@ -183,7 +192,7 @@ func (b *Broker) Account(ctx context.Context, id string) (Account, error) {
 		return Account{}, err
 	}
 	g := e.grant
-	return Account{ID: g.ID, Name: g.Name, User: g.User, Provider: g.Provider, State: g.State, Generation: g.Generation}, nil
+	return Account{ID: g.ID, Name: g.Name, User: g.User, Provider: g.Provider, State: g.State, Generation: g.Generation, Registered: !g.Unregistered}, nil
 }
 
 // Token returns an access token of the account for the audience (empty: the
@@ -193,7 +202,7 @@ func (b *Broker) Account(ctx context.Context, id string) (Account, error) {
 // A token that is at hand is returned without a lock or an allocation.
 func (b *Broker) Token(ctx context.Context, id, audience string, o Options) (Token, error) {
 	e, ok := b.cache.GetIfPresent(id)
-	if !ok {
+	if !ok || e.grant.Unregistered && !b.stands(e.grant) {
 		var err error
 		if e, err = b.entry(ctx, id); err != nil {
 			return Token{}, err
@@ -213,7 +222,15 @@ func (b *Broker) Token(ctx context.Context, id, audience string, o Options) (Tok
 	if err := serves(e.grant.State); err != nil {
 		return Token{}, err
 	}
-	now := b.clock.Now()
+	if p.pool != "" {
+		return b.fromPool(ctx, p, e, n)
+	}
+	return b.from(ctx, p, e, n)
+}
+
+// from returns a token of the entry's grant.
+func (b *Broker) from(ctx context.Context, p *named, e *entry, n need) (Token, error) {
+	id, now := e.grant.ID, b.clock.Now()
 	e.used.Store(now.UnixNano())
 	t, aging := b.satisfies(e.grant, n, now)
 	if t == nil {

@@ -140,7 +140,7 @@ func TestCallersComeBeforeBackgroundWork(t *testing.T) {
 			w.register(id)
 		}
 		background := func(id string) {
-			go func() { _, _ = w.await(w.running, w.provider, id, need{audience: "main", ahead: true}) }()
+			go func() { _, _ = w.await(w.running, w.named(), id, need{audience: "main", ahead: true}) }()
 			synctest.Wait()
 		}
 		call := func(id string) {

@@ -47,21 +47,24 @@ type Event struct {
 	// Expires is when the new token ends, with TokenRefreshed, or the grant,
 	// with GrantExpiring.
 	Expires time.Time
+	// Missing are the scopes that were not granted, with AccountConnected and
+	// AccountRecovered.
+	Missing []string
 	// Failure says why, with AccountFailed and ProviderMisconfigured.
 	Failure *account.Failure
 }
 
 // tell reports what a token request did to the account.
 func (b *Broker) tell(provider string, g *account.Grant, n need, before account.State, f *account.Failure) {
-	event := Event{Account: g.ID, Provider: provider, Audience: n.audience}
+	event := Event{Account: accountOf(g), Provider: provider, Audience: n.audience}
 	switch {
 	case f == nil:
 		b.client.clear(provider)
-		switch before {
-		case account.Init:
-			b.happened(event, AccountConnected)
-		case account.AuthenticationError:
+		switch {
+		case before == account.AuthenticationError:
 			b.happened(event, AccountRecovered)
+		case before == account.Init && !g.Unregistered:
+			b.happened(event, AccountConnected)
 		}
 		event.Expires = g.FindAccess(n.audience, n.requested).Expires
 		b.happened(event, TokenRefreshed)
@@ -75,7 +78,7 @@ func (b *Broker) tell(provider string, g *account.Grant, n need, before account.
 		}
 	}
 	if f != nil {
-		b.log.Warn("renewing an access token", "account", g.ID, "provider", provider, "audience", n.audience, "error", f)
+		b.log.Warn("renewing an access token", "account", accountOf(g), "provider", provider, "audience", n.audience, "error", f)
 	}
 }
 

@@ -48,6 +48,7 @@ type memVault struct {
 	versions map[string]uint64
 	due      map[string]time.Time
 	last     uint64
+	sweeps   int
 
 	saveErr, readErr, readyErr error
 	// lateErr is returned by a save that was made all the same.
@@ -158,6 +159,13 @@ func (v *memVault) Unresolved(context.Context) ([]string, error) {
 	}
 	slices.Sort(ids)
 	return ids, nil
+}
+
+func (v *memVault) SweepSpent(context.Context, time.Time) error {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	v.sweeps++
+	return nil
 }
 
 func (v *memVault) Ready(context.Context) error {
@@ -502,4 +510,14 @@ func (w *world) noReplay() {
 func advance(d time.Duration) {
 	<-time.After(d)
 	synctest.Wait()
+}
+
+// named is the world's provider as its broker knows it.
+func (w *world) named() *named {
+	w.t.Helper()
+	p, ok := w.Broker.provider(w.provider.name)
+	if !ok {
+		w.t.Fatal("the broker does not know its provider")
+	}
+	return p
 }

@@ -12,7 +12,7 @@ import (
 
 // await joins the flight that brings what n asks for, or starts it. The flight
 // runs on its own: a caller that leaves cancels nothing.
-func (b *Broker) await(ctx context.Context, p Provider, id string, n need) (Token, error) {
+func (b *Broker) await(ctx context.Context, p *named, id string, n need) (Token, error) {
 	mine := false
 	ch := b.flights.DoChan(n.key(id), func() (any, error) {
 		mine = true
@@ -38,14 +38,14 @@ func (n need) key(id string) string {
 // fly brings a token that meets n: under the grant's lock it reads again what
 // is known, and only if that will not do it sends a token request. Whatever
 // fails, a token that still lives is served until its end.
-func (b *Broker) fly(p Provider, id string, n need) (Token, error) {
+func (b *Broker) fly(p *named, id string, n need) (Token, error) {
 	h, err := b.own(b.running, id, !n.ahead)
 	if err != nil {
 		return Token{}, closing()
 	}
 	defer b.disown(h)
 
-	e, err := b.load(b.running, id)
+	e, err := b.loadFor(p, id)
 	if err != nil {
 		return Token{}, err
 	}
@@ -84,15 +84,17 @@ func living(g *account.Grant, n need, now time.Time) *account.AccessToken {
 //
 // The order is the whole point: intent durable, request, answer durable, and
 // only then the token is given to anyone.
-func (b *Broker) refresh(p Provider, h *hold, g *account.Grant, n need) (*account.Grant, *account.AccessToken, error) {
+func (b *Broker) refresh(p *named, h *hold, g *account.Grant, n need) (*account.Grant, *account.AccessToken, error) {
 	if err := b.mayRefresh(p, g, n); err != nil {
 		return g, nil, err
 	}
 	if f := b.client.refused(p.Name(), b.clock.Now()); f != nil {
 		return g, nil, b.problemOf(p.Name(), *f, b.clock.Now())
 	}
-	if err := b.keepable(g.ID); err != nil {
-		return g, nil, err
+	if !g.Unregistered {
+		if err := b.keepable(g.ID); err != nil {
+			return g, nil, err
+		}
 	}
 	place, err := b.endpointFor(p.Name(), p.TokenEndpoint(g.Subject)).enter(b.running, h.wanted, b.settings.Workers)
 	if err != nil {
@@ -105,7 +107,7 @@ func (b *Broker) refresh(p Provider, h *hold, g *account.Grant, n need) (*accoun
 		place.withdraw()
 		return g, nil, b.problemOf(p.Name(), *f, b.clock.Now())
 	}
-	intended, err := b.intend(p, g.ID, n)
+	intended, err := b.intend(p, g, n)
 	if err != nil {
 		place.withdraw()
 		if intended == nil {
@@ -117,7 +119,7 @@ func (b *Broker) refresh(p Provider, h *hold, g *account.Grant, n need) (*accoun
 
 	before, begun := g.State, b.clock.Now()
 	answer, err := b.request(p, g, n)
-	failure := asFailure(err)
+	failure := p.sorted(asFailure(err))
 	place.leave(failure)
 	took := b.clock.Since(begun)
 
@@ -135,16 +137,17 @@ func (b *Broker) refresh(p Provider, h *hold, g *account.Grant, n need) (*accoun
 }
 
 // intend makes it durable that a token request is about to be sent.
-func (b *Broker) intend(p Provider, id string, n need) (*account.Grant, error) {
-	if n.notNumber != 0 && !n.force && !b.insist.allow(id, b.clock.Now()) {
+func (b *Broker) intend(p *named, g *account.Grant, n need) (*account.Grant, error) {
+	if n.notNumber != 0 && !n.force && !b.insist.allow(g.ID, b.clock.Now()) {
 		return nil, unavailable("The account's tokens were refused too often in a short time", insistEvery)
 	}
-	return b.update(b.running, id, func(g *account.Grant) error {
+	return b.revise(b.running, g, func(g *account.Grant) error {
 		// Much may have happened while a place was waited for, and somebody
 		// outside this process may have written.
 		if err := b.mayRefresh(p, g, n); err != nil {
 			return err
 		}
+		p.take(g)
 		unknown := g.Intent != nil // and stays so until an answer settles it
 		g.Attempts++
 		g.Intent = &account.Intent{Number: g.Attempts, Owner: b.owner, Since: b.clock.Now(), Audience: n.audience, Lost: unknown}
@@ -169,9 +172,11 @@ func (b *Broker) request(p Provider, g *account.Grant, n need) (answer account.A
 	}()
 	return p.Refresh(ctx, account.RefreshRequest{
 		RefreshToken: g.RefreshToken,
+		Account:      accountOf(g),
+		User:         g.User,
 		Audience:     n.audience,
 		Scopes:       account.ParseScopes(n.requested),
-		GrantScopes:  g.Scopes,
+		GrantScopes:  granted(g),
 		Claims:       n.claims,
 		ClientAuth:   g.ClientAuth,
 		Subject:      g.Subject,
@@ -181,7 +186,7 @@ func (b *Broker) request(p Provider, g *account.Grant, n need) (answer account.A
 // result is the change that a token request makes to the grant that intended
 // it. It may be made again on what the store has later, and changes nothing
 // when it was made there already.
-func result(p Provider, intended *account.Grant, n need, a account.Answer, f *account.Failure, begun, ended time.Time) func(*account.Grant) error {
+func result(p *named, intended *account.Grant, n need, a account.Answer, f *account.Failure, begun, ended time.Time) func(*account.Grant) error {
 	generation, number := intended.Generation, intended.Intent.Number
 	return func(g *account.Grant) error {
 		if g.Generation != generation || g.Attempts != number {
@@ -197,7 +202,7 @@ func result(p Provider, intended *account.Grant, n need, a account.Answer, f *ac
 			if !a.RefreshToken.IsZero() {
 				g.Intent.Lost = false // what is held now was never sent
 			}
-			fail(g, n, f, ended)
+			fail(p, g, n, f, ended)
 			return nil
 		}
 		succeed(p, g, n, number, a, begun, ended)

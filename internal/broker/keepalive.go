@@ -33,15 +33,15 @@ const (
 // nothing can be done for it without a person.
 func (s *Shared) due(g *account.Grant) time.Time {
 	switch {
-	case g.RefreshToken.IsZero():
-		return time.Time{}
 	case g.State == account.AuthenticationError:
 		if f := g.Failed(account.WholeGrant); f != nil {
-			return f.Retry
+			return sooner(f.Retry, decisionOn(g))
 		}
-		return time.Time{}
+		return decisionOn(g)
+	case g.RefreshToken.IsZero():
+		return decisionOn(g)
 	case g.State == account.Disabled, g.State == account.Restored, g.State == account.Pending:
-		return toldOf(g)
+		return sooner(toldOf(g), decisionOn(g))
 	}
 	keepalive := time.Duration(s.keepalive.Load())
 	last := later(g.Refreshed, g.Created)
@@ -54,7 +54,16 @@ func (s *Shared) due(g *account.Grant) time.Time {
 	for _, f := range g.Failures {
 		at = later(at, f.Retry)
 	}
-	return at
+	return sooner(at, decisionOn(g))
+}
+
+// decisionOn is when a consent that waits to be confirmed is given up; zero for
+// none.
+func decisionOn(g *account.Grant) time.Time {
+	if g.Proposed == nil {
+		return time.Time{}
+	}
+	return g.Proposed.Expires
 }
 
 // toldOf is when people are to be told that the grant lapses; zero when they
@@ -99,10 +108,14 @@ func (b *Broker) attendTo(id string) {
 		return
 	}
 	now := b.clock.Now()
+	if proposed := e.grant.Proposed; proposed != nil && !now.Before(proposed.Expires) {
+		b.giveUp(id, proposed.Confirm)
+		return // what else is due comes with the next look
+	}
 	if at := toldOf(e.grant); !at.IsZero() && !now.Before(at) {
 		b.foretell(e.grant)
 	}
-	if serves(e.grant.State) != nil || e.grant.State == account.Restored {
+	if serves(e.grant.State) != nil || e.grant.State == account.Restored || e.grant.Unadopted {
 		return
 	}
 	n := need{audience: idleAudience(e.grant, p), ahead: true, since: now.Add(-part(b.settings.Keepalive, keepaliveFrom/2)).Truncate(time.Second)}

@@ -243,3 +243,16 @@ func TestTokenFromTheFutureIsRenewed(t *testing.T) {
 		}
 	})
 }
+
+func TestStoreIsSweptNowAndThen(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, account.RotationNone)
+		w.run()
+		advance(3*sweepEvery + time.Minute)
+		w.vault.mu.Lock()
+		defer w.vault.mu.Unlock()
+		if w.vault.sweeps != 3 {
+			t.Errorf("swept %d times in three hours", w.vault.sweeps)
+		}
+	})
+}

@@ -110,13 +110,16 @@ type lifeModel struct {
 	saves     []string // how a save may go
 	sent      bool     // a token request left
 	replacing bool
-	outside   *account.Grant // what another process wrote meanwhile
-	overtaken bool           // and it was a new consent
-	definite  *account.Failure
-	told      atomic.Int64
-	worked    bool // a token was handed out that the provider honours
-	smooth    bool // nothing failed
-	broken    []string
+	// connecting is the refresh token of a consent that is on its way to the
+	// store.
+	connecting string
+	outside    *account.Grant // what another process wrote meanwhile
+	overtaken  bool           // and it was a new consent
+	definite   *account.Failure
+	told       atomic.Int64
+	worked     bool // a token was handed out that the provider honours
+	smooth     bool // nothing failed
+	broken     []string
 }
 
 func (m *lifeModel) violated(format string, args ...any) {
@@ -185,6 +188,10 @@ func (m *lifeModel) Save(_ context.Context, g *account.Grant, version uint64, du
 	if version != m.s.version {
 		return 0, store.ErrConflict
 	}
+	if m.connecting != "" && g.RefreshToken.Reveal() == m.connecting {
+		before := m.s.seen
+		m.s.replaced, m.s.seen, m.connecting = &before, lifeMemory{received: m.connecting}, ""
+	}
 	way := m.choose(m.saves...)
 	m.crashed = strings.HasPrefix(way, "crash")
 	if way == "save fails" || m.crashed {
@@ -210,6 +217,8 @@ func (m *lifeModel) Unresolved(context.Context) ([]string, error) {
 	}
 	return []string{modelID}, nil
 }
+
+func (m *lifeModel) SweepSpent(context.Context, time.Time) error { return nil }
 
 func (m *lifeModel) Due(_ context.Context, at time.Time, f func(string) bool) error {
 	if !m.s.due.IsZero() && !m.s.due.After(at) {
@@ -505,6 +514,7 @@ func (m *lifeModel) load(s lifeState) {
 	m.at, m.names = 0, m.names[:0]
 	m.saves = lifeSaves
 	m.crashed, m.sent, m.replacing, m.worked, m.smooth = false, false, false, false, true
+	m.connecting = ""
 	m.overtaken, m.outside, m.definite, m.broken = false, nil, nil, nil
 	m.told.Store(0)
 
@@ -604,6 +614,15 @@ func (m *lifeModel) call(audience string, o Options) {
 	m.worked = !f.revoked
 }
 
+// connect is a person's consent that came back from the provider.
+func (m *lifeModel) connect() {
+	token := m.consent()
+	m.connecting = token.Reveal()
+	_, _ = m.Connect(context.Background(), account.Connection{ID: modelID, Provider: "fake", AnySubject: true, Consent: account.Consent{
+		Answer: account.Answer{AccessToken: secret.New("at " + token.Reveal()), RefreshToken: token, Life: modelLife}, Asked: m.s.now,
+	}})
+}
+
 // held is the grant as it stands: durable, or waiting to be saved.
 func (m *lifeModel) held() *account.Grant {
 	if u, ok := m.unsaved.get(modelID); ok {
@@ -648,6 +667,7 @@ func (m *lifeModel) lifeEvents(s lifeState) []lifeEvent {
 			m.replacing = true
 			_ = m.Replace(context.Background(), Registration{ID: modelID, Provider: "fake", RefreshToken: m.consent()})
 		}},
+		lifeEvent{name: "consent in the browser", person: true, run: func(m *lifeModel) { m.connect() }},
 	)
 	if s.waiting == nil {
 		events = append(events, lifeEvent{name: "the provider revokes", run: func(m *lifeModel) {

@@ -24,6 +24,8 @@ const (
 	tick = 250 * time.Millisecond
 	// saveEvery is how often it is tried to save what could not be saved.
 	saveEvery = time.Second
+	// sweepEvery is how often the store is swept.
+	sweepEvery = time.Hour
 	// renewAgain is when a renewal in the background that failed is tried
 	// again, where the failure says nothing else.
 	renewAgain = 15 * time.Second
@@ -80,19 +82,28 @@ func (s *schedule) due(now time.Time) []renewal {
 }
 
 // Run renews tokens of accounts in use ahead of their expiry, keeps idle grants
-// alive, and tries to save what could not be saved, until ctx ends. It first takes up the token
-// requests that a process which is gone left without a result.
+// alive, tries to save what could not be saved, and clears the store of what is
+// over, until ctx ends. It first takes up the token requests that a process
+// which is gone left without a result.
 func (b *Broker) Run(ctx context.Context) {
 	b.resume(ctx)
 	var apart sync.WaitGroup // a store that hangs must not hold up renewals
 	defer apart.Wait()
 	apart.Go(func() { b.each(ctx, saveEvery, func() { b.saveUnsaved(ctx) }) })
 	apart.Go(func() { b.each(ctx, attendEvery, func() { b.attend(ctx) }) })
+	apart.Go(func() { b.each(ctx, sweepEvery, func() { b.sweep(ctx) }) })
 	b.each(ctx, tick, func() {
 		for _, r := range b.renewal.due(b.clock.Now()) {
 			_ = b.background(func() { b.renew(r) })
 		}
 	})
+}
+
+// sweep clears the store of what is over.
+func (b *Broker) sweep(ctx context.Context) {
+	if err := b.vault.SweepSpent(ctx, b.clock.Now()); err != nil && ctx.Err() == nil {
+		b.log.Error("clearing the store of what is over", "error", err)
+	}
 }
 
 // each calls f at every interval until ctx ends.
@@ -116,8 +127,8 @@ func (b *Broker) renew(r renewal) {
 	if !ok {
 		return // pushed out of memory: nobody has used it for long
 	}
-	p, ok := b.provider(e.grant.Provider)
-	if !ok || !inDoubt(e.grant) && !b.inUse(e, r) {
+	p, ok := b.serving(e.grant)
+	if !ok || !b.inUse(e, r) && (e.grant.Unregistered || !inDoubt(e.grant)) {
 		e.renewing.Store(false) // its next use asks again
 		return
 	}

@@ -62,6 +62,9 @@ type Vault interface {
 	Unresolved(ctx context.Context) ([]string, error)
 	Due(ctx context.Context, at time.Time, f func(id string) bool) error
 	Ready(ctx context.Context) error
+	// SweepSpent forgets what need not be remembered any more of links that
+	// were used.
+	SweepSpent(ctx context.Context, now time.Time) error
 }
 
 // entry is an account as it is known in memory.
@@ -117,34 +120,40 @@ func weigh(g *account.Grant) uint32 {
 
 // entry returns what is known of the account, reading it from the store when
 // it is not in memory.
-func (s *Shared) entry(ctx context.Context, id string) (*entry, error) {
-	if e, ok := s.cache.GetIfPresent(id); ok {
+func (b *Broker) entry(ctx context.Context, id string) (*entry, error) {
+	if e, ok := b.known(id); ok {
 		return e, nil
+	}
+	h, err := b.own(ctx, id, true)
+	if err != nil {
+		return nil, err
+	}
+	defer b.disown(h)
+	return b.load(ctx, id)
+}
+
+// load returns what is known of an account whose lock is held.
+func (b *Broker) load(ctx context.Context, id string) (*entry, error) {
+	if e, ok := b.known(id); ok {
+		return e, nil
+	}
+	if u, ok := b.unsaved.get(id); ok {
+		return b.remember(u.grant), nil
 	}
 	if account.CheckID(id) != nil {
 		return nil, notFound()
 	}
-	h, err := s.own(ctx, id, true)
-	if err != nil {
-		return nil, err
+	g, _, err := b.vault.Grant(ctx, id)
+	if errors.Is(err, store.ErrNotFound) {
+		b.cache.Invalidate(id) // another configuration may have covered it
+		if p := b.covering(id); p != nil {
+			return b.remember(b.derive(p, id)), nil
+		}
 	}
-	defer s.disown(h)
-	return s.load(ctx, id)
-}
-
-// load returns what is known of an account whose lock is held.
-func (s *Shared) load(ctx context.Context, id string) (*entry, error) {
-	if e, ok := s.cache.GetIfPresent(id); ok {
-		return e, nil
-	}
-	if u, ok := s.unsaved.get(id); ok {
-		return s.remember(u.grant), nil
-	}
-	g, _, err := s.vault.Grant(ctx, id)
 	if err != nil {
 		return nil, storeProblem(err)
 	}
-	return s.remember(g), nil
+	return b.remember(g), nil
 }
 
 // remember puts a grant whose lock is held into memory.
@@ -168,17 +177,27 @@ var errUnchanged = errors.New("unchanged")
 // stands then: with an error of change, as it was read; nil if it could not be
 // read. Who calls update sees to it that no result waits to be saved.
 func (s *Shared) update(ctx context.Context, id string, change func(*account.Grant) error) (*account.Grant, error) {
+	return s.upsert(ctx, id, nil, change)
+}
+
+// upsert is update, but where there is no account it makes one of blank.
+func (s *Shared) upsert(ctx context.Context, id string, blank *account.Grant, change func(*account.Grant) error) (*account.Grant, error) {
 	for {
 		g, version, err := s.vault.Grant(ctx, id)
 		if errors.Is(err, store.ErrNotFound) {
 			s.cache.Invalidate(id) // removed by another process
+			if blank != nil {
+				g, version, err = blank, 0, nil
+			}
 		}
 		if err != nil {
 			return nil, storeProblem(err)
 		}
 		next := g.Clone()
 		if err := change(next); err != nil {
-			s.remember(g)
+			if version != 0 {
+				s.remember(g)
+			}
 			if errors.Is(err, errUnchanged) {
 				err = nil
 			}

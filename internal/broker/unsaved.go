@@ -24,6 +24,7 @@ type unsaved struct {
 
 type unsavedGrant struct {
 	grant  *account.Grant             // as it would stand
+	blank  *account.Grant             // what it began as, where the store has none
 	change func(*account.Grant) error // to be made on whatever the store has
 }
 
@@ -59,18 +60,36 @@ func (u *unsaved) ids() []string {
 	return ids
 }
 
+// refusal is the error of a change that is not to be made, whatever the store
+// can.
+type refusal struct{ error }
+
+func (r refusal) Unwrap() error { return r.error }
+
 // settle makes the result of a token request durable. When the store cannot,
 // the result stays in memory and counts all the same.
 func (s *Shared) settle(g *account.Grant, change func(*account.Grant) error) (*account.Grant, error) {
+	if g.Unregistered {
+		return s.revise(context.Background(), g, change)
+	}
+	return s.keep(g, nil, change)
+}
+
+// keep is settle for what must not be lost; blank is what an account begins as
+// that is not there.
+func (s *Shared) keep(g, blank *account.Grant, change func(*account.Grant) error) (*account.Grant, error) {
 	// Not on the context that ends with the process: this write is what a
 	// shutdown waits for.
-	next, err := s.update(context.Background(), g.ID, change)
+	next, err := s.upsert(context.Background(), g.ID, blank, change)
+	refused, isRefusal := errors.AsType[refusal](err)
 	switch {
 	case err == nil:
 		return next, nil
 	case errors.Is(err, errSuperseded):
 		s.log.Info("dropping the result of a token request that began before the account was connected anew", "account", g.ID)
 		return next, superseded()
+	case isRefusal:
+		return g, refused.error
 	case isGone(err):
 		return g, err
 	}
@@ -79,7 +98,7 @@ func (s *Shared) settle(g *account.Grant, change func(*account.Grant) error) (*a
 	if err := change(next); err != nil {
 		return g, err
 	}
-	s.unsaved.put(g.ID, unsavedGrant{next, change})
+	s.unsaved.put(g.ID, unsavedGrant{next, blank, change})
 	s.remember(next)
 	return next, nil
 }
@@ -117,7 +136,8 @@ func (s *Shared) saveWaiting(ctx context.Context, id string) error {
 	if !ok {
 		return nil
 	}
-	if _, err := s.update(ctx, id, u.change); err != nil && !errors.Is(err, errSuperseded) && !isGone(err) {
+	_, err := s.upsert(ctx, id, u.blank, u.change)
+	if _, refused := errors.AsType[refusal](err); err != nil && !refused && !errors.Is(err, errSuperseded) && !isGone(err) {
 		return err
 	}
 	s.unsaved.remove(id)

@@ -17,6 +17,9 @@ const (
 	doubt = 5 * time.Minute
 	// audienceAgain is when an audience that was refused is tried again.
 	audienceAgain = time.Hour
+	// deadAgain is when a grant that the provider called dead is tried again
+	// where nobody can connect it anew.
+	deadAgain = time.Hour
 	// An unlisted error is tried again after a minute, then ever later.
 	unlistedAgain, unlistedAtMost = time.Minute, time.Hour
 	// clientAgain is when a client that was refused is tried again; a new
@@ -31,7 +34,7 @@ const (
 
 // mayRefresh returns the problem that stands against a token request for the
 // grant now, if one does.
-func (b *Broker) mayRefresh(p Provider, g *account.Grant, n need) error {
+func (b *Broker) mayRefresh(p *named, g *account.Grant, n need) error {
 	now := b.clock.Now()
 	switch {
 	case g.Provider != p.Name():
@@ -39,8 +42,12 @@ func (b *Broker) mayRefresh(p Provider, g *account.Grant, n need) error {
 		return superseded()
 	case serves(g.State) != nil:
 		return serves(g.State)
-	case g.State == account.Restored:
+	case g.Unadopted || g.State == account.Restored:
 		return problem.New(problem.AccountDisabled, "The account was restored from a backup or an import and is not renewed until it is adopted")
+	case p.unattended():
+		if g.ClientID != p.ClientID() {
+			return nil // what another client was told says nothing of this one
+		}
 	case g.RefreshToken.IsZero():
 		return dead("Refresh token not provided")
 	case g.ClientID != "" && g.ClientID != p.ClientID():
@@ -74,7 +81,7 @@ func (n need) subject() string {
 
 // fail writes the failure of a token request into the grant. Nothing that was
 // stored is given up for it.
-func fail(g *account.Grant, n need, f *account.Failure, now time.Time) {
+func fail(p *named, g *account.Grant, n need, f *account.Failure, now time.Time) {
 	if f.Lost {
 		g.Intent.Lost = true
 		return
@@ -96,8 +103,11 @@ func fail(g *account.Grant, n need, f *account.Failure, now time.Time) {
 	}
 	switch f.Meaning {
 	case account.GrantDead:
-		if failed.Times == 1 {
+		switch {
+		case failed.Times == 1:
 			failed.Retry = now.Add(doubt)
+		case p.unattended():
+			failed.Retry = now.Add(deadAgain)
 		}
 		if g.State != account.Disabled {
 			g.State = account.AuthenticationError
@@ -164,7 +174,11 @@ func (b *Broker) problemOf(provider string, f account.Failed, now time.Time) *pr
 	case account.ClientMisconfigured:
 		p = problem.New(problem.ProviderMisconfigured, "The provider "+provider+" refuses its client: "+reason).With("authenticationFailed", false)
 	case account.Unlisted:
-		p = problem.New(problem.ProviderError, "The provider "+provider+" answered with an error that is not known: "+f.Failure.Name()).With("authenticationFailed", false)
+		says := "The provider " + provider + " answered with an error that is not known: " + f.Failure.Name()
+		if f.Failure.Reads != "" {
+			says = "The provider " + provider + " gives no token (" + f.Failure.Name() + "): " + reason
+		}
+		p = problem.New(problem.ProviderError, says).With("authenticationFailed", false)
 		p.RetryAfter = atMost(wait)
 	default:
 		p = unavailable("The provider "+provider+" is not available: "+reason, wait)

@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"runtime"
 	"slices"
+	"sync"
 
 	"github.com/tink-crypto/tink-go/v2/aead"
 	"github.com/tink-crypto/tink-go/v2/insecurecleartextkeyset"
@@ -43,6 +44,9 @@ const maxKeysetFile = 1 << 20
 type Keyset struct {
 	path    string
 	sealers map[Purpose]*Sealer
+
+	// rotating is held while the file is written anew.
+	rotating sync.Mutex
 }
 
 // CreateKeyset makes a keyset with a new key for each purpose and writes it to
@@ -53,32 +57,53 @@ func CreateKeyset(path string) (*Keyset, error) {
 	file := make(map[Purpose]json.RawMessage, len(purposes))
 	for _, p := range purposes {
 		handle, err := keyset.NewHandle(aead.AES256GCMKeyTemplate())
+		if err == nil {
+			file[p], err = writeKeys(handle)
+		}
 		if err != nil {
 			return nil, fmt.Errorf("creating keyset %s: %w", path, err)
 		}
-		var keys bytes.Buffer
-		if err := insecurecleartextkeyset.Write(handle, keyset.NewJSONWriter(&keys)); err != nil {
-			return nil, fmt.Errorf("creating keyset %s: %w", path, err)
-		}
-		file[p] = keys.Bytes()
 	}
-	text, err := json.MarshalIndent(file, "", "\t")
+	text, err := encodeFile(file)
+	if err == nil {
+		err = writeNew(path, text)
+	}
 	if err != nil {
-		return nil, fmt.Errorf("creating keyset %s: %w", path, err)
-	}
-	if err := writeNew(path, append(text, '\n')); err != nil {
 		return nil, fmt.Errorf("creating keyset %s: %w", path, err)
 	}
 	return LoadKeyset(path)
 }
 
+// writeKeys writes a Tink keyset as JSON.
+func writeKeys(handle *keyset.Handle) (json.RawMessage, error) {
+	var keys bytes.Buffer
+	if err := insecurecleartextkeyset.Write(handle, keyset.NewJSONWriter(&keys)); err != nil {
+		return nil, err
+	}
+	return keys.Bytes(), nil
+}
+
+func encodeFile(file map[Purpose]json.RawMessage) ([]byte, error) {
+	text, err := json.MarshalIndent(file, "", "\t")
+	if err != nil {
+		return nil, err
+	}
+	return append(text, '\n'), nil
+}
+
 // writeNew makes a durable file that holds text, or none. A link is made
 // instead of a rename because a rename overwrites.
 func writeNew(path string, text []byte) error {
-	dir := filepath.Dir(path)
-	if err := os.MkdirAll(dir, 0o700); err != nil {
+	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
 		return err
 	}
+	return writeBeside(path, text, os.Link)
+}
+
+// writeBeside makes a durable file that holds text, and has place put it at
+// path.
+func writeBeside(path string, text []byte, place func(temp, path string) error) error {
+	dir := filepath.Dir(path)
 	// CreateTemp gives mode 0600.
 	temp, err := os.CreateTemp(dir, ".keyset-*")
 	if err != nil {
@@ -92,7 +117,7 @@ func writeNew(path string, text []byte) error {
 	if err := errors.Join(err, temp.Close()); err != nil {
 		return err
 	}
-	if err := os.Link(temp.Name(), path); err != nil {
+	if err := place(temp.Name(), path); err != nil {
 		return err
 	}
 	return syncDir(dir)
@@ -115,6 +140,22 @@ func syncDir(dir string) error {
 // than its owner may read, that lacks a purpose or has an unknown one. A
 // missing file is an error that wraps [fs.ErrNotExist].
 func LoadKeyset(path string) (*Keyset, error) {
+	file, err := readFile(path)
+	if err != nil {
+		return nil, err
+	}
+	ks := &Keyset{path: path, sealers: make(map[Purpose]*Sealer, len(purposes))}
+	for _, p := range purposes {
+		if ks.sealers[p], err = newSealer(p, file[p]); err != nil {
+			return nil, fmt.Errorf("loading keyset %s: %q: %w: restore the file from a backup", path, p, err)
+		}
+	}
+	return ks, nil
+}
+
+// readFile reads a keyset's file, which has keys for each purpose and for no
+// other.
+func readFile(path string) (map[Purpose]json.RawMessage, error) {
 	text, err := readPrivate(path)
 	if err != nil {
 		return nil, fmt.Errorf("loading keyset: %w", err)
@@ -124,14 +165,9 @@ func LoadKeyset(path string) (*Keyset, error) {
 		// What the decoder says could quote the file.
 		return nil, fmt.Errorf("loading keyset %s: the file is not a JSON object: restore it from a backup", path)
 	}
-	ks := &Keyset{path: path, sealers: make(map[Purpose]*Sealer, len(purposes))}
 	for _, p := range purposes {
-		keys, ok := file[p]
-		if !ok {
+		if _, ok := file[p]; !ok {
 			return nil, fmt.Errorf("loading keyset %s: there are no keys for %q: restore the file from a backup", path, p)
-		}
-		if ks.sealers[p], err = newSealer(p, keys); err != nil {
-			return nil, fmt.Errorf("loading keyset %s: %q: %w: restore the file from a backup", path, p, err)
 		}
 	}
 	for p := range file {
@@ -139,7 +175,7 @@ func LoadKeyset(path string) (*Keyset, error) {
 			return nil, fmt.Errorf("loading keyset %s: purpose %q is unknown: remove it, or use the version of Bellhop that wrote it", path, p)
 		}
 	}
-	return ks, nil
+	return file, nil
 }
 
 // readPrivate reads a file that only its owner may read.
@@ -181,4 +217,4 @@ func (k *Keyset) Sealer(p Purpose) *Sealer { return k.sealers[p] }
 
 // KeyIDs lists the keys that open what was sealed for p: the primary one,
 // which seals, first, then the others in ascending order.
-func (k *Keyset) KeyIDs(p Purpose) []uint32 { return slices.Clone(k.sealers[p].ids) }
+func (k *Keyset) KeyIDs(p Purpose) []uint32 { return slices.Clone(k.sealers[p].keys.Load().ids) }

@@ -427,7 +427,7 @@ func TestKeysetPrintsNoKeys(t *testing.T) {
 		// The value is a protobuf message that ends with the key.
 		value := file[p].Key[0].KeyData.Value
 		key := value[len(value)-8:]
-		for _, held := range []any{ks, *ks, ks.Sealer(Purpose(p)), *ks.Sealer(Purpose(p))} {
+		for _, held := range []any{ks, ks.Sealer(Purpose(p)), ks.Sealer(Purpose(p)).keys.Load()} {
 			for _, verb := range []string{"%v", "%+v", "%#v", "%x", "%s", "%q"} {
 				got := fmt.Sprintf(verb, held)
 				if strings.Contains(got, string(key)) || strings.Contains(got, fmt.Sprintf("%x", key)) ||

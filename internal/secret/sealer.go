@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"sync/atomic"
 
 	"github.com/tink-crypto/tink-go/v2/aead"
 	"github.com/tink-crypto/tink-go/v2/insecurecleartextkeyset"
@@ -31,16 +32,33 @@ const (
 )
 
 // Sealer encrypts and authenticates values for one [Purpose], with AES-256-GCM.
-// It may be used by many goroutines.
+// It may be used by many goroutines, also while its keys are rotated.
 type Sealer struct {
 	purpose Purpose
-	aead    tink.AEAD
-	ids     []uint32
+	keys    atomic.Pointer[sealingKeys]
 }
 
-// newSealer reads a Tink keyset in JSON. Its errors leave out what Tink says
+// sealingKeys are a Sealer's keys, which are replaced as one.
+type sealingKeys struct {
+	aead tink.AEAD
+	// ids names them, the primary one first.
+	ids []uint32
+}
+
+// newSealer makes a Sealer of a Tink keyset in JSON.
+func newSealer(p Purpose, text []byte) (*Sealer, error) {
+	keys, err := parseKeys(text)
+	if err != nil {
+		return nil, err
+	}
+	s := &Sealer{purpose: p}
+	s.keys.Store(keys)
+	return s, nil
+}
+
+// parseKeys reads a Tink keyset in JSON. Its errors leave out what Tink says
 // of the text, for that could quote it.
-func newSealer(p Purpose, keys []byte) (*Sealer, error) {
+func parseKeys(keys []byte) (*sealingKeys, error) {
 	handle, err := insecurecleartextkeyset.Read(keyset.NewJSONReader(bytes.NewReader(keys)))
 	if err != nil {
 		return nil, errors.New("not a Tink keyset")
@@ -50,7 +68,7 @@ func newSealer(p Purpose, keys []byte) (*Sealer, error) {
 		return nil, errors.New("not a Tink keyset for AEAD")
 	}
 	info := handle.KeysetInfo()
-	s := &Sealer{purpose: p, aead: primitive}
+	s := &sealingKeys{aead: primitive}
 	for _, key := range info.GetKeyInfo() {
 		if key.GetOutputPrefixType() != tinkpb.OutputPrefixType_TINK {
 			return nil, fmt.Errorf("key %d has no prefix of type TINK", key.GetKeyId())
@@ -64,11 +82,22 @@ func newSealer(p Purpose, keys []byte) (*Sealer, error) {
 	return s, nil
 }
 
+// Fixed is a Sealer that keeps the keys of this moment: what it seals is opened
+// by the keys that are known now, whatever rotation brings.
+func (s *Sealer) Fixed() *Sealer {
+	fixed := &Sealer{purpose: s.purpose}
+	fixed.keys.Store(s.keys.Load())
+	return fixed
+}
+
+// Primary is the ID of the key that seals.
+func (s *Sealer) Primary() uint32 { return s.keys.Load().ids[0] }
+
 // Seal encrypts plaintext with the primary key. The same associated text must
 // be given to open it; it binds the value to a place, such as the key of its
 // record, and is not part of the result.
 func (s *Sealer) Seal(plaintext []byte, associated string) ([]byte, error) {
-	sealed, err := s.aead.Encrypt(plaintext, []byte(associated))
+	sealed, err := s.keys.Load().aead.Encrypt(plaintext, []byte(associated))
 	if err != nil {
 		return nil, fmt.Errorf("sealing for %s: %w", s.purpose, err)
 	}
@@ -82,10 +111,11 @@ func (s *Sealer) Open(sealed []byte, associated string) ([]byte, error) {
 	if !ok {
 		return nil, fmt.Errorf("opening for %s: %w", s.purpose, ErrNotAuthentic)
 	}
-	if !slices.Contains(s.ids, id) {
+	keys := s.keys.Load()
+	if !slices.Contains(keys.ids, id) {
 		return nil, fmt.Errorf("opening for %s: %w %d", s.purpose, ErrUnknownKey, id)
 	}
-	plaintext, err := s.aead.Decrypt(sealed, []byte(associated))
+	plaintext, err := keys.aead.Decrypt(sealed, []byte(associated))
 	if err != nil {
 		return nil, fmt.Errorf("opening for %s with key %d: %w", s.purpose, id, ErrNotAuthentic)
 	}

@@ -39,6 +39,7 @@ type sealedGrant struct {
 	State        account.State      `json:"state"`
 	Generation   uint64             `json:"generation"`
 	Subject      string             `json:"subject,omitempty"`
+	Issuer       string             `json:"issuer,omitempty"`
 	ClientID     string             `json:"client_id,omitempty"`
 	ClientAuth   account.ClientAuth `json:"client_auth,omitempty"`
 	Scopes       []string           `json:"scopes,omitempty"`
@@ -46,6 +47,9 @@ type sealedGrant struct {
 	Refreshed    time.Time          `json:"refreshed,omitzero"`
 	Lapses       time.Time          `json:"lapses,omitzero"`
 	Foretold     time.Time          `json:"foretold,omitzero"`
+	Missing      []string           `json:"missing,omitempty"`
+	Proposed     *sealedProposal    `json:"proposed,omitempty"`
+	Unadopted    bool               `json:"unadopted,omitempty"`
 	Intent       *account.Intent    `json:"intent,omitempty"`
 	Attempts     uint64             `json:"attempts,omitempty"`
 	Access       []sealedToken      `json:"access,omitempty"`
@@ -68,9 +72,10 @@ type sealedToken struct {
 func toSealed(g *account.Grant) sealedGrant {
 	s := sealedGrant{
 		ID: g.ID, Provider: g.Provider, Name: g.Name, User: g.User,
-		State: g.State, Generation: g.Generation, Subject: g.Subject,
+		State: g.State, Generation: g.Generation, Subject: g.Subject, Issuer: g.Issuer,
 		ClientID: g.ClientID, ClientAuth: g.ClientAuth, Scopes: g.Scopes,
 		RefreshToken: g.RefreshToken.Reveal(), Refreshed: g.Refreshed, Lapses: g.Lapses, Foretold: g.Foretold,
+		Missing: g.Missing, Proposed: sealProposal(g.Proposed), Unadopted: g.Unadopted,
 		Intent: g.Intent, Attempts: g.Attempts, Failures: g.Failures,
 		Created: g.Created, Updated: g.Updated,
 	}
@@ -87,9 +92,10 @@ func toSealed(g *account.Grant) sealedGrant {
 func (s *sealedGrant) grant() *account.Grant {
 	g := &account.Grant{
 		ID: s.ID, Provider: s.Provider, Name: s.Name, User: s.User,
-		State: s.State, Generation: s.Generation, Subject: s.Subject,
+		State: s.State, Generation: s.Generation, Subject: s.Subject, Issuer: s.Issuer,
 		ClientID: s.ClientID, ClientAuth: s.ClientAuth, Scopes: s.Scopes,
 		RefreshToken: secret.New(s.RefreshToken), Refreshed: s.Refreshed, Lapses: s.Lapses, Foretold: s.Foretold,
+		Missing: s.Missing, Proposed: s.Proposed.proposal(), Unadopted: s.Unadopted,
 		Intent: s.Intent, Attempts: s.Attempts, Failures: s.Failures,
 		Created: s.Created, Updated: s.Updated,
 	}

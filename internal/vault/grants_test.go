@@ -26,9 +26,20 @@ var at = time.Date(2026, 3, 1, 12, 0, 0, 123456789, time.UTC)
 func fullGrant(id string) *account.Grant {
 	return &account.Grant{
 		ID: id, Provider: "google", Name: "Alice", User: "alice@example.com", State: account.Connected,
-		Generation: 7, Subject: "sub", ClientID: "client", ClientAuth: account.ClientSecret, Scopes: []string{"a", "b"},
+		Generation: 7, Subject: "sub", Issuer: "https://id.example", ClientID: "client", ClientAuth: account.ClientSecret, Scopes: []string{"a", "b"},
 		RefreshToken: secret.New("refresh token"), Refreshed: at, Attempts: 9,
-		Lapses: at.Add(time.Hour), Foretold: at.Add(time.Minute),
+		Lapses: at.Add(time.Hour), Foretold: at.Add(time.Minute), Missing: []string{"b"}, Unadopted: true,
+		Proposed: &account.Proposal{
+			Consent: account.Consent{
+				Answer: account.Answer{
+					AccessToken: secret.New("proposed access"), RefreshToken: secret.New("proposed refresh"), Scopes: []string{"a"},
+					Life: time.Hour, Assumed: true, RefreshTokenLife: 2 * time.Hour, Date: at,
+				},
+				Audience: "mail", Identity: account.Identity{Subject: "other", Issuer: "https://id.example", Email: "bob@example.com", Proven: true, Name: "Bob"},
+				ClientAuth: account.ClientNone, Scopes: []string{"a", "b"}, Missing: []string{"b"}, Asked: at,
+			},
+			AnySubject: true, Generation: 8, Confirm: "hash", Expires: at.Add(time.Hour),
+		},
 		Intent: &account.Intent{Number: 9, Owner: "me", Since: at, Audience: "mail", Lost: true},
 		Access: []account.AccessToken{{
 			Value: secret.New("access token"), Number: 8, Audience: "mail", Requested: "a", Scopes: []string{"a"},
@@ -95,11 +106,43 @@ func TestNothingOfAGrantIsReadableInTheStore(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, r := range records {
-		for _, plain := range []string{"refresh token", "access token", "Alice", "example.com"} {
+		for _, plain := range []string{"refresh token", "access token", "Alice", "example.com", "proposed", "hash", "Bob"} {
 			if strings.Contains(string(r.Value), plain) {
 				t.Errorf("record %s contains %q", r.Key, plain)
 			}
 		}
+	}
+}
+
+// Records that were written before a grant could wait for its confirmation, or
+// for its adoption.
+func TestOlderRecordOpens(t *testing.T) {
+	v := newVault(t)
+	const key = "grant/alice"
+	value, err := v.seal.Seal([]byte(`{"id":"alice","provider":"google","name":"Alice","user":"alice@example.com","state":"connected","generation":7,`+
+		`"subject":"sub","client_id":"client","client_auth":"secret","scopes":["a","b"],"refresh_token":"refresh token","refreshed":"2026-03-01T12:00:00Z",`+
+		`"attempts":9,"access":[{"value":"access token","number":9,"audience":"mail","issued":"2026-03-01T12:00:00Z","expires":"2026-03-01T13:00:00Z"}],`+
+		`"created":"2026-03-01T12:00:00Z","updated":"2026-03-01T12:00:00Z"}`), key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := v.store.Commit(t.Context(), nil, store.Write{Key: key, Value: value}); err != nil {
+		t.Fatal(err)
+	}
+	noon := time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
+	want := &account.Grant{
+		ID: "alice", Provider: "google", Name: "Alice", User: "alice@example.com", State: account.Connected, Generation: 7,
+		Subject: "sub", ClientID: "client", ClientAuth: account.ClientSecret, Scopes: []string{"a", "b"},
+		RefreshToken: secret.New("refresh token"), Refreshed: noon, Attempts: 9,
+		Access:  []account.AccessToken{{Value: secret.New("access token"), Number: 9, Audience: "mail", Issued: noon, Expires: noon.Add(time.Hour)}},
+		Created: noon, Updated: noon,
+	}
+	got, _, err := v.Grant(t.Context(), "alice")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(want, got, reveal); diff != "" {
+		t.Errorf("the grant (-want +got):\n%s", diff)
 	}
 }
 

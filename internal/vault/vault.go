@@ -10,6 +10,8 @@
 //	                            plain, empty: when the grant lapses
 //	count/<provider>/<state>    plain: how many accounts
 //	key/<name>                  sealed: a caller's key
+//	spent/<link>                plain: until when a used link is remembered
+//	store/id                    plain: what tells this store from another
 //	keyset/records/<key ID>     plain, empty: a key that sealed records
 package vault
 
@@ -31,6 +33,8 @@ const (
 	lapsePrefix  = "lapse/"
 	countPrefix  = "count/"
 	keyPrefix    = "key/"
+	spentPrefix  = "spent/"
+	storeIDKey   = "store/id"
 )
 
 // listPage is how many records are read at a time.
