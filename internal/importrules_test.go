@@ -62,6 +62,11 @@ var importRules = []importRule{
 		never: []string{module + "/internal/store/badger", module + "/internal/target", module + "/internal/policy", module + "/internal/fakeprovider"},
 	},
 	{
+		name:  "consent knows neither what keeps accounts nor the pages that people see",
+		of:    []string{"internal/consent"},
+		never: []string{module + "/internal/store/badger", module + "/internal/vault", module + "/internal/target", module + "/internal/policy", module + "/internal/pages"},
+	},
+	{
 		name:  "the nouns know no one who uses them",
 		of:    []string{"internal/account", "internal/secret", "internal/problem"},
 		never: []string{module + "/internal/broker", module + "/internal/provider", module + "/internal/store", module + "/internal/vault"},
@@ -70,6 +75,11 @@ var importRules = []importRule{
 		name:  "a provider knows neither store nor broker",
 		of:    []string{"internal/provider"},
 		never: []string{module + "/internal/store", module + "/internal/vault", module + "/internal/broker", module + "/internal/policy", module + "/internal/target"},
+	},
+	{
+		name:  "a backup knows what is kept, and nobody who uses it",
+		of:    []string{"internal/backup"},
+		never: []string{module + "/internal/broker", module + "/internal/provider", module + "/internal/store/badger"},
 	},
 	{
 		name:  "what judges a request is pure",
@@ -88,8 +98,19 @@ var importRules = []importRule{
 	},
 	{
 		name:  "what matches and rewrites text knows nothing else of this module",
-		of:    []string{"internal/glob", "internal/hostname", "internal/operation", "internal/rewrite"},
+		of:    []string{"internal/glob", "internal/hostname", "internal/operation", "internal/pages", "internal/rewrite"},
 		never: []string{module},
+	},
+	{
+		name:  "importers read what others wrote, and know nothing of what is kept here",
+		of:    []string{"internal/emailengine/...", "internal/importfile"},
+		never: []string{module + "/internal/broker", module + "/internal/provider", module + "/internal/store", module + "/internal/vault", module + "/internal/policy"},
+	},
+	{
+		name:   "one package below internal imports Redis's client",
+		of:     []string{"internal/..."},
+		except: []string{"internal/emailengine/..."},
+		never:  []string{"github.com/redis/go-redis"},
 	},
 	{
 		name:   "the fake provider is for the demo and tests",

@@ -189,14 +189,22 @@ func standing(g *account.Grant) account.State {
 }
 
 // Rename changes what the operator calls an account and its login; an empty
-// value leaves the old one.
+// value leaves the old one. Where nobody consents, the login says whose the
+// tokens are: those of another are forgotten, and what was said of that one.
 func (b *Broker) Rename(ctx context.Context, id, name, user string) error {
 	return b.change(ctx, id, func(g *account.Grant) error {
 		if name != "" {
 			g.Name = name
 		}
-		if user != "" {
-			g.User = user
+		if user == "" || user == g.User {
+			return nil
+		}
+		g.User = user
+		if p, ok := b.provider(g.Provider); ok && p.unattended() {
+			g.Access, g.Failures = nil, nil
+			if g.State != account.Disabled {
+				g.State = standing(g)
+			}
 		}
 		return nil
 	})

@@ -49,7 +49,8 @@ func unadopted(g *account.Grant) bool { return g.Unadopted || g.State == account
 
 // Restore writes the grant of a backup as it is, unless the store has one of
 // the same consent or a later one; it reports whether it did. One that is
-// restored is not renewed until it is adopted.
+// restored is not renewed until it is adopted, and so never takes the place of
+// one that is this process's own.
 func (b *Broker) Restore(ctx context.Context, restored *account.Grant) (bool, error) {
 	id := restored.ID
 	if err := account.CheckID(id); err != nil {
@@ -66,7 +67,8 @@ func (b *Broker) Restore(ctx context.Context, restored *account.Grant) (bool, er
 	written := false
 	g, err := b.upsert(ctx, id, &account.Grant{ID: id}, func(g *account.Grant) error {
 		absent := g.Provider == ""
-		if written = absent || g.Generation < restored.Generation; !written {
+		owned := !g.RefreshToken.IsZero() && !unadopted(g)
+		if written = absent || g.Generation < restored.Generation && !(owned && unadopted(restored)); !written {
 			return errUnchanged
 		}
 		attempts := g.Attempts

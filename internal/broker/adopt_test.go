@@ -213,6 +213,15 @@ func TestRestoringABackup(t *testing.T) {
 		}
 		advance(time.Second)
 		w.requests(requests + 1) // what was left is taken up
+
+		theirs := *backup.Clone() // what another instance was given later
+		theirs.Generation++
+		theirs.Unadopted, theirs.RefreshToken = true, secret.New("theirs")
+		backup = &theirs
+		restore(false)
+		if g := w.vault.stored(t, "alice"); g.Unadopted || g.RefreshToken.Reveal() == "theirs" {
+			t.Errorf("stored is %+v", g)
+		}
 		backup.ID = "/"
 		if _, err := w.Restore(t.Context(), backup); code(err) != problem.InvalidRequest {
 			t.Errorf("an ID that cannot be: %v", err)
@@ -240,5 +249,74 @@ func TestRestoredAccountThatWasDisabled(t *testing.T) {
 			t.Fatal(err)
 		}
 		w.token("alice", "", Options{})
+	})
+}
+
+// Whatever operators do at the same time, under two configurations: no refresh
+// token is spent twice, and the newest one is kept.
+func TestOperatorsAndRenewalsTogether(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, account.RotationSingleUse)
+		w.run()
+		next := w.reload(w.Shared)
+		ids := []string{"alice", "bob", "carol"}
+		backups := make(map[string]*account.Grant)
+		for _, id := range ids {
+			w.register(id)
+			w.token(id, "", Options{})
+			backups[id] = w.vault.stored(t, id)
+		}
+		w.provider.set(func(p *fakeProvider) { p.delay = 30 * time.Millisecond })
+		for range 20 {
+			var all sync.WaitGroup
+			for _, id := range ids {
+				for i, b := range []*Broker{w.Broker, next} {
+					old := backups[id].Clone()
+					theirs := backups[id].Clone()
+					theirs.Generation, theirs.Unadopted, theirs.RefreshToken = theirs.Generation+1, true, secret.New(id+"#0")
+					for n, do := range []func() error{
+						func() error { _, err := b.Token(t.Context(), id, "", Options{Force: true}); return err },
+						func() error { _, err := b.Token(t.Context(), id, "files", Options{Force: true}); return err },
+						func() error { _, err := b.Restore(t.Context(), old); return err },
+						func() error { _, err := b.Restore(t.Context(), theirs); return err },
+						func() error {
+							_, err := b.Import(t.Context(), Registration{ID: id, Provider: "fake", RefreshToken: old.RefreshToken})
+							return err
+						},
+						func() error { return b.Adopt(t.Context(), id) },
+						func() error { return b.Disable(t.Context(), id) },
+						func() error { return b.Enable(t.Context(), id) },
+						func() error { return b.Rename(t.Context(), id, "name", "user") },
+						func() error { _, err := b.Reconnect(t.Context(), id); return err },
+					} {
+						all.Go(func() {
+							<-time.After(time.Duration((n*7+i*5)%17) * 5 * time.Millisecond)
+							if err := do(); err != nil && code(err) != problem.AccountDisabled {
+								t.Errorf("operation %d: %v", n, err)
+							}
+						})
+					}
+				}
+			}
+			all.Wait()
+			advance(2 * time.Minute)
+		}
+		w.noReplay()
+		for _, id := range ids {
+			if err := w.Enable(t.Context(), id); err != nil {
+				t.Fatal(err)
+			}
+			w.token(id, "", Options{Force: true})
+			g := w.vault.stored(t, id)
+			w.provider.mu.Lock()
+			current := w.provider.families[id].current
+			w.provider.mu.Unlock()
+			if g.RefreshToken.Reveal() != current || g.Unadopted || g.Intent != nil {
+				t.Errorf("kept %s, and the provider's newest is %s; %+v", g.RefreshToken.Reveal(), current, g)
+			}
+		}
+		if n := w.provider.count(); n < 40 {
+			t.Errorf("only %d token requests were among them", n)
+		}
 	})
 }

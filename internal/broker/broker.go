@@ -166,6 +166,10 @@ type Options struct {
 	Claims string
 	// Scopes narrow the token.
 	Scopes []string
+	// Provider is whose token it must be, where the caller has decided by that
+	// where it goes: the account may belong to another one since. Empty accepts
+	// any.
+	Provider string
 }
 
 // Account is what the rest of Bellhop may know of an account.
@@ -212,6 +216,9 @@ func (b *Broker) Token(ctx context.Context, id, audience string, o Options) (Tok
 	if !ok {
 		return Token{}, notConfigured(e.grant.Provider)
 	}
+	if o.Provider != "" && o.Provider != p.name {
+		return Token{}, superseded()
+	}
 	if audience == "" {
 		audience = p.DefaultAudience()
 	}
@@ -233,7 +240,7 @@ func (b *Broker) from(ctx context.Context, p *named, e *entry, n need) (Token, e
 	id, now := e.grant.ID, b.clock.Now()
 	e.used.Store(now.UnixNano())
 	t, aging := b.satisfies(e.grant, n, now)
-	if t == nil {
+	if t == nil || p.foreign(e.grant) {
 		return b.await(ctx, p, id, n)
 	}
 	if aging && e.renewing.CompareAndSwap(false, true) {

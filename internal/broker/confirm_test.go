@@ -137,6 +137,27 @@ func TestNewerConsentTakesTheWaitingOnesPlace(t *testing.T) {
 	})
 }
 
+func TestWhoIsNotConfirmedLeavesNoName(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, account.RotationSingleUse)
+		mallory := w.proposed("alice", "mallory")
+		mallory.User = mallory.Consent.Identity.Email
+		w.connect(mallory)
+		if g := w.vault.stored(t, "alice"); g.User != "" || g.Subject != "" {
+			t.Errorf("before anybody is confirmed the account is %q's, with subject %q", g.User, g.Subject)
+		}
+		alice := w.proposed("alice", "alice")
+		alice.Confirm = secret.New("second")
+		w.connect(alice)
+		if err := w.Confirm(t.Context(), "alice", secret.New("second")); err != nil {
+			t.Fatal(err)
+		}
+		if g := w.vault.stored(t, "alice"); g.User != "alice@example.com" || g.Subject != "alice" {
+			t.Errorf("the account is %q's, with subject %q", g.User, g.Subject)
+		}
+	})
+}
+
 func TestConfirmingChecksAgain(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t, account.RotationSingleUse)

@@ -59,6 +59,9 @@ func (b *Broker) Connect(ctx context.Context, c account.Connection) (account.Con
 		ID: c.ID, Provider: c.Provider, Name: c.Name, User: cmp.Or(c.User, c.Consent.Identity.Email),
 		State: account.Pending, Created: now,
 	}
+	if !c.Confirm.IsZero() && blank.User == c.Consent.Identity.Email {
+		blank.User = "" // whose account it will be, the confirmation says
+	}
 	g := blank
 	if e, err := b.load(ctx, c.ID); err == nil && !e.grant.Unregistered {
 		g = e.grant
@@ -128,7 +131,7 @@ func (b *Broker) Withdraw(ctx context.Context, id string, generation uint64) err
 	failure := account.Failure{
 		Meaning: account.GrantDead, Code: withdrawn,
 		Reads: "The person who was asked to connect the account said afterwards that it was not them.",
-		Mend:  "Find out who opened the link; then connect the account anew and enable it, or enable it if all was well.",
+		Mend:  "Find out who opened the link; then connect the account anew, with anyMailbox if that was somebody else, and enable it; or enable it if all was well.",
 	}
 	var told *Event
 	err := b.change(ctx, id, func(g *account.Grant) error {

@@ -223,9 +223,11 @@ func TestConsentWithoutRefreshToken(t *testing.T) {
 		"the old one is somebody else's to renew": {prepare: func(w *world) {
 			g := w.vault.stored(w.t, "alice")
 			g.State = account.Restored
-			g.Generation++
-			if _, err := w.Restore(w.t.Context(), g); err != nil {
+			if err := w.Remove(w.t.Context(), "alice", false); err != nil {
 				w.t.Fatal(err)
+			}
+			if done, err := w.Restore(w.t.Context(), g); err != nil || !done {
+				w.t.Fatal(done, err)
 			}
 		}, refused: true},
 	} {

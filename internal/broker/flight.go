@@ -49,7 +49,10 @@ func (b *Broker) fly(p *named, id string, n need) (Token, error) {
 	if err != nil {
 		return Token{}, err
 	}
-	if t, _ := b.satisfies(e.grant, n, b.clock.Now()); t != nil {
+	if e.grant.Provider != p.name {
+		return Token{}, superseded() // another provider's token would go where this one's may
+	}
+	if t, _ := b.satisfies(e.grant, n, b.clock.Now()); t != nil && !p.foreign(e.grant) {
 		if n.ahead {
 			b.schedule(id, t)
 		}
@@ -61,7 +64,7 @@ func (b *Broker) fly(p *named, id string, n need) (Token, error) {
 		return handOut(t, Refreshed), nil
 	}
 	b.scheduleAgain(g, n, err)
-	if t := living(g, n, b.clock.Now()); t != nil {
+	if t := living(g, n, b.clock.Now()); t != nil && g.Provider == p.name && !p.foreign(g) {
 		b.log.Debug("serving a token that still lives", "account", id, "error", err)
 		return handOut(t, Hit), nil
 	}

@@ -38,11 +38,18 @@ func newNamed(p Provider) named {
 // unattended reports whether tokens come without anybody's consent.
 func (p *named) unattended() bool { return p.covers != nil }
 
+// foreign reports whether the grant's tokens are another client's, from a
+// configuration before this one: nobody's consent says that they are still
+// whose the account is.
+func (p *named) foreign(g *account.Grant) bool {
+	return p.unattended() && g.ClientID != p.ClientID()
+}
+
 // take makes the grant the client's where it needs nobody's consent for that,
-// and forgets what another client was told.
+// and forgets what another client was told and given.
 func (p *named) take(g *account.Grant) {
-	if p.unattended() && g.ClientID != p.ClientID() {
-		g.ClientID, g.Failures = p.ClientID(), nil
+	if p.foreign(g) {
+		g.ClientID, g.Failures, g.Access = p.ClientID(), nil, nil
 	}
 }
 

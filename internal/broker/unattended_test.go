@@ -485,3 +485,118 @@ func TestSharedTokenIsServedWithoutAllocation(t *testing.T) {
 		t.Errorf("%v allocations", n)
 	}
 }
+
+// Whoever has the same account ID at another EmailEngine may be somebody else.
+func TestTokensOfAnotherClientAreNotServed(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w, _ := newDaemonWorld(t, "", false)
+		if err := w.Register(t.Context(), Registration{ID: "alice", Provider: "daemon"}); err != nil {
+			t.Fatal(err)
+		}
+		if err := w.Register(t.Context(), Registration{ID: "bob", Provider: "daemon"}); err != nil {
+			t.Fatal(err)
+		}
+		first := w.token("alice", "", Options{})
+		w.token("alice", "files", Options{})
+		next := newDaemon("daemon", w.journal)
+		next.client = "another"
+		w.Broker = w.with(next)
+		next.set(func(p *fakeProvider) { p.fail = failing(account.Failure{Meaning: account.ProviderDown}) })
+		w.refused("bob", "", Options{}, problem.ProviderUnavailable)
+		w.refused("alice", "", Options{}, problem.ProviderUnavailable) // while nobody is asked
+		advance(time.Minute)
+		w.refused("alice", "", Options{}, problem.ProviderUnavailable)
+		next.set(func(p *fakeProvider) { p.fail = nil })
+		advance(time.Hour / 2) // the first token still lives
+		if n := next.count(); n != 2 {
+			t.Errorf("%d requests that failed", n)
+		}
+		if got := w.token("alice", "", Options{}); next.count() != 3 || got.Number <= first.Number {
+			t.Errorf("got token %d after %d requests", got.Number, next.count())
+		}
+		w.token("alice", "files", Options{})
+		if n := next.count(); n != 4 {
+			t.Errorf("%d requests: the other audience's token is the old client's", n)
+		}
+	})
+}
+
+func TestReconnectTriesASharedTokenAtOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w, _ := newDaemonWorld(t, "", true)
+		if err := w.Register(t.Context(), Registration{ID: "alice", Provider: "daemon"}); err != nil {
+			t.Fatal(err)
+		}
+		w.provider.set(func(p *fakeProvider) { p.fail = failing(account.Failure{Meaning: account.AudienceRefused}) })
+		w.refused("alice", "", Options{}, problem.InsufficientScope)
+		w.provider.set(func(p *fakeProvider) { p.fail = nil })
+		w.refused("alice", "", Options{}, problem.InsufficientScope)
+		w.requests(1)
+		if _, err := w.Reconnect(t.Context(), "alice"); err != nil {
+			t.Errorf("once an administrator has granted it: %v", err)
+		}
+		w.token("alice", "", Options{})
+	})
+}
+
+// A caller has decided by the provider where the token goes.
+func TestTokensAreTheProvidersThatTheyAreAskedOf(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, account.RotationNone)
+		other := newFakeProvider("other", account.RotationNone, w.journal)
+		w.Broker = w.with(w.provider, other)
+		if err := w.Register(t.Context(), Registration{ID: "alice", Provider: "other", RefreshToken: other.consent("alice")}); err != nil {
+			t.Fatal(err)
+		}
+		w.token("alice", "", Options{Provider: "other"})
+		w.refused("alice", "", Options{Provider: "fake"}, problem.ProviderUnavailable)
+
+		// Removed and added anew while a call waits for its turn.
+		w.register("bob")
+		p := w.named()
+		if err := w.Remove(t.Context(), "bob", false); err != nil {
+			t.Fatal(err)
+		}
+		r := Registration{ID: "bob", Provider: "other", AccessToken: secret.New("other's"), AccessExpires: w.clock.Now().Add(time.Hour)}
+		if err := w.Register(t.Context(), r); err != nil {
+			t.Fatal(err)
+		}
+		if got, err := w.await(t.Context(), p, "bob", need{audience: p.DefaultAudience()}); code(err) != problem.ProviderUnavailable {
+			t.Errorf("got %+v, %v", got, err)
+		}
+	})
+}
+
+func TestAnotherLoginHasOtherTokens(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w, _ := newDaemonWorld(t, "", false)
+		if err := w.Register(t.Context(), Registration{ID: "alice", Provider: "daemon", User: "bob@example.com"}); err != nil {
+			t.Fatal(err)
+		}
+		rename := func(name, user string) {
+			t.Helper()
+			if err := w.Rename(t.Context(), "alice", name, user); err != nil {
+				t.Fatal(err)
+			}
+		}
+		w.token("alice", "", Options{})
+		rename("A.", "")
+		rename("", "bob@example.com")
+		w.token("alice", "", Options{})
+		w.requests(1)
+		rename("", "allice@example.com")
+		w.provider.set(func(p *fakeProvider) { p.fail = failing(*invalidGrant()) })
+		w.refused("alice", "", Options{}, problem.OAuthRenewError) // bob's token is not served as hers
+		w.provider.set(func(p *fakeProvider) { p.fail = nil })
+		rename("", "alice@example.com")
+		w.token("alice", "", Options{})
+		if got := w.provider.requests[2]; got.User != "alice@example.com" {
+			t.Errorf("asked for %+v", got)
+		}
+		if err := w.Disable(t.Context(), "alice"); err != nil {
+			t.Fatal(err)
+		}
+		rename("", "carol@example.com")
+		w.refused("alice", "", Options{}, problem.AccountDisabled)
+	})
+}

@@ -42,11 +42,17 @@ func isOwn(u *url.URL, p Provider) bool {
 func isListed(u *url.URL, p Provider, further []string) bool {
 	switch u.Scheme {
 	case "https":
-		return p.Type() == provider.TypeMicrosoft && handle.Lists(handle.Microsoft, u.Host) || handle.Lists(further, u.Host)
+		return callsMicrosoft(p) && handle.Lists(handle.Microsoft, u.Host) || handle.Lists(further, u.Host)
 	case "http":
 		return hostname.IsLoopback(u.Hostname()) && handle.Lists(further, u.Host)
 	}
 	return false
+}
+
+// callsMicrosoft reports whether accounts of the provider may call Microsoft's
+// APIs, whichever host a URL was handed out by.
+func callsMicrosoft(p Provider) bool {
+	return provider.APIsAt(p.Type(), "graph.microsoft.com") == provider.TypeMicrosoft
 }
 
 // sealed makes a handle of a URL. Where that fails, nothing stands for the URL:

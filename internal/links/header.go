@@ -70,7 +70,7 @@ func (c *Call) field(status int, name, value string) (string, bool) {
 	case linkField:
 		return c.links(value)
 	case uploadURL, uploadControl:
-		if c.Provider.Type() == provider.TypeGoogle && sends(c.Request.Method) {
+		if c.apis() == provider.TypeGoogle && sends(c.Request.Method) {
 			return c.sealed(handle.Session, value, time.Time{})
 		}
 	}
@@ -129,7 +129,7 @@ func (c *Call) startsSession(status int, u *url.URL) bool {
 	default:
 		return false
 	}
-	return c.Provider.Type() == provider.TypeGoogle && sends(c.Request.Method) &&
+	return c.apis() == provider.TypeGoogle && sends(c.Request.Method) &&
 		(strings.HasPrefix(c.Request.Path, "/upload/") || strings.HasPrefix(c.Request.Path, "/resumable/")) &&
 		u.Query().Has("upload_id")
 }
@@ -169,7 +169,7 @@ func (c *Call) resolve(reference string) (string, bool) {
 // isServiceRelative reports a path that Graph writes behind its version, such as
 // "/teams/{id}/operations/{id}": SDKs put it behind their base URL.
 func (c *Call) isServiceRelative(path string) bool {
-	if c.Provider.Type() != provider.TypeMicrosoft {
+	if c.apis() != provider.TypeMicrosoft {
 		return false
 	}
 	version := firstSegment(c.Request.Path)

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/bellhop-proxy/bellhop/internal/handle"
+	"github.com/bellhop-proxy/bellhop/internal/provider"
 	"github.com/bellhop-proxy/bellhop/internal/rewrite"
 	"github.com/bellhop-proxy/bellhop/internal/target"
 )
@@ -16,7 +17,7 @@ import (
 // Provider is what must be known of the account's provider.
 type Provider interface {
 	target.Hosts
-	// Type is "google", "microsoft" or "oauth2".
+	// Type is one of the types of package provider.
 	Type() string
 	// Scheme is "https", or "http" for a host that is spoken to so.
 	Scheme(host string) string
@@ -38,6 +39,9 @@ type Call struct {
 	// out of the answer.
 	Seal func(kind handle.Kind, url string, expires time.Time) (link string, err error)
 }
+
+// apis is the type of provider whose APIs the call is one of.
+func (c *Call) apis() string { return provider.APIsAt(c.Provider.Type(), c.Request.Host) }
 
 // Extra is a member of answers that holds the URL of a next call: at top level,
 // or beside an array "value".

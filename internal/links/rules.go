@@ -79,7 +79,7 @@ var microsoftMembers = []rewrite.Member{
 // be changed. Without rules the body is never touched: it is a file, somebody
 // else's document, or of an API of which nothing is known.
 func (c *Call) Rules() *rewrite.Rules {
-	switch c.Provider.Type() {
+	switch c.apis() {
 	case provider.TypeGoogle:
 		switch {
 		case IsDiscovery(c.Request, provider.TypeGoogle):
@@ -120,7 +120,7 @@ func (c *Call) withExtra(rules *rewrite.Rules) *rewrite.Rules {
 // IsDiscovery reports whether a call asks for a discovery document of Google's,
 // which needs no token.
 func IsDiscovery(q *target.Request, providerType string) bool {
-	if providerType != provider.TypeGoogle || !reads(q.Method) {
+	if provider.APIsAt(providerType, q.Host) != provider.TypeGoogle || !reads(q.Method) {
 		return false
 	}
 	if q.Path == "/$discovery/rest" || q.Path == "/%24discovery/rest" {

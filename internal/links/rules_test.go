@@ -121,6 +121,9 @@ func TestIsDiscovery(t *testing.T) {
 		{provider.TypeGoogle, "GET", "https://gmail.googleapis.com/discovery/v1/apis/drive/v3/rest", false},
 		{provider.TypeMicrosoft, "GET", "https://graph.microsoft.com/$discovery/rest", false},
 		{provider.TypeOAuth2, "GET", "https://www.googleapis.com/discovery/v1/apis/drive/v3/rest", false},
+		{provider.TypeGoogleServiceAccount, "GET", "https://www.googleapis.com/discovery/v1/apis/drive/v3/rest", true},
+		{provider.TypeEmailEngine, "GET", "https://people.googleapis.com/$discovery/rest", true},
+		{provider.TypeEmailEngine, "GET", "https://graph.microsoft.com/$discovery/rest", false},
 	} {
 		t.Run(c.kind+" "+c.method+" "+c.url, func(t *testing.T) {
 			if got := IsDiscovery(callOf(google, c.method, c.url).Request, c.kind); got != c.want {

@@ -36,6 +36,9 @@ type Facts struct {
 	// Account is the ID of the account that it is for. Whether there is one
 	// does not matter here.
 	Account string
+	// Unregistered is set for an account that exists because its provider covers
+	// its ID, see [Key.Names].
+	Unregistered bool
 	// Needs is the permission.
 	Needs Permission
 	// Request is what goes to an API, where [Proxy] is needed.
@@ -86,6 +89,8 @@ func Judge(key *Key, facts *Facts) Decision {
 		return Decision{Reason: ReasonPermission, Missing: fmt.Sprintf("the permission %q", string(facts.Needs))}
 	case key.needsReach(facts.Needs) && !key.Reaches(facts.Account):
 		return Decision{Reason: ReasonAccount, Missing: fmt.Sprintf("an account pattern that matches %q", facts.Account)}
+	case facts.Unregistered && key.needsReach(facts.Needs) && !key.Names(facts.Account):
+		return Decision{Reason: ReasonAccount, Missing: fmt.Sprintf("an account pattern that names %q or its whole domain, as *@example.com does: the account is not registered", facts.Account)}
 	case len(key.Presets) > 0 && (facts.Needs == Proxy || facts.Needs == Token):
 		return Decision{Reason: ReasonRule, Forbids: "its presets are not known"}
 	case len(key.Rules) > 0 && facts.Needs == Token:

@@ -39,6 +39,8 @@ type Key struct {
 	Rules []Rule `json:"allow,omitempty"`
 	// Presets are named sets of rules.
 	Presets []string `json:"presets,omitempty"`
+	// Description is for people.
+	Description string `json:"description,omitempty"`
 	// Created is when the key was made; zero for one of the configuration.
 	Created time.Time `json:"created,omitzero"`
 }
@@ -97,6 +99,23 @@ func (k *Key) Expired(now time.Time) bool { return !k.Expires.IsZero() && !now.B
 func (k *Key) Reaches(id string) bool {
 	for _, pattern := range k.Accounts {
 		if Match(pattern, id) {
+			return true
+		}
+	}
+	return false
+}
+
+// Names reports whether the key reaches an account that nobody registered, one
+// of all the addresses of a domain: one of its patterns must be the ID itself,
+// or end with the whole domain. Whoever wrote "*" had registered accounts in
+// mind. A key that manages accounts and keys could make itself another.
+func (k *Key) Names(id string) bool {
+	if k.Admin {
+		return k.Reaches(id)
+	}
+	at := strings.LastIndexByte(id, '@')
+	for _, pattern := range k.Accounts {
+		if pattern == id || at >= 0 && strings.HasSuffix(pattern, id[at:]) && Match(pattern, id) {
 			return true
 		}
 	}

@@ -188,3 +188,45 @@ func TestKeySurvivesJSON(t *testing.T) {
 		t.Errorf("the smallest key is %s, %v", data, err)
 	}
 }
+
+func TestAccountsThatNobodyRegisteredMustBeNamed(t *testing.T) {
+	now := time.Unix(1_800_000_000, 0)
+	for _, c := range []struct {
+		pattern, id string
+		want        bool
+	}{
+		{"bob@example.com", "bob@example.com", true},
+		{"*@example.com", "bob@example.com", true},
+		{"b*@example.com", "bob@example.com", true},
+		{"*b@example.com", "bob@example.com", true},
+		{"*", "bob@example.com", false},
+		{"**", "bob@example.com", false},
+		{"bob@*", "bob@example.com", false},
+		{"*example.com", "bob@example.com", false},
+		{"*@*.com", "bob@example.com", false},
+		{"*@example.*", "bob@example.com", false},
+		{"*@EXAMPLE.com", "bob@example.com", false},
+		{"*@ample.com", "bob@example.com", false},
+		{"eve@example.com", "bob@example.com", false},
+		{"*", "bob", false},
+		{"bob", "bob", true},
+	} {
+		key := &Key{Accounts: []string{"zoe", c.pattern}}
+		if got := key.Names(c.id); got != c.want {
+			t.Errorf("a key of %q names %q: %t", c.pattern, c.id, got)
+		}
+		for _, needs := range []Permission{Reach, Proxy} {
+			got := Judge(key, &Facts{Account: c.id, Unregistered: true, Needs: needs, Now: now})
+			if got.Allowed != c.want || !c.want && got.Reason != ReasonAccount {
+				t.Errorf("a key of %q and %q: %+v", c.pattern, c.id, got)
+			}
+			if registered := Judge(key, &Facts{Account: c.id, Needs: needs, Now: now}); registered.Allowed != key.Reaches(c.id) {
+				t.Errorf("registered, %q and %q: %+v", c.pattern, c.id, registered)
+			}
+		}
+	}
+	// Whoever manages keys can make one for every domain.
+	if !Judge(&Key{Accounts: []string{"*"}, Admin: true, Token: true}, &Facts{Account: "bob@example.com", Unregistered: true, Needs: Token, Now: now}).Allowed {
+		t.Error("an admin key is held to what it could change")
+	}
+}

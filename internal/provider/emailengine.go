@@ -45,8 +45,9 @@ func newEmailEngine(cfg Config, transport http.RoundTripper) (Provider, error) {
 	if !canBeSent(cfg.AccessToken.Reveal()) {
 		return nil, errors.New("access_token: has characters that no header can carry")
 	}
-	// There is no OAuth client here; the name stands where grants have one.
-	cfg.ClientID, cfg.AuthStyle, cfg.Rotation.Kind = TypeEmailEngine, StyleNone, account.RotationNone
+	// There is no OAuth client here; where grants have one stands whose tokens
+	// they are. Another EmailEngine may know somebody else under the same ID.
+	cfg.ClientID, cfg.AuthStyle, cfg.Rotation.Kind = strings.TrimRight(cfg.URL, "/"), StyleNone, account.RotationNone
 	global := microsoftClouds["global"]
 	c, err := newCommon(cfg, transport, own(slices.Concat(googleHosts, []string{global.graph}, global.outlook)...))
 	if err != nil {
@@ -56,7 +57,7 @@ func newEmailEngine(cfg Config, transport http.RoundTripper) (Provider, error) {
 		c.hosts.fallback = "" // which of the two it would be, is each account's affair
 	}
 	e := &emailEngine{
-		common: c, base: strings.TrimRight(cfg.URL, "/"),
+		common: c, base: cfg.ClientID,
 		microsoft: &microsoft{common: &common{}, cloud: global},
 	}
 	for _, h := range c.hosts.hosts {

@@ -48,6 +48,9 @@ func TestEmailEngineIsAskedByTheAccountsID(t *testing.T) {
 	if answer.AccessToken.Reveal() != "ya29.one" || answer.Assumed || answer.Life < 39*time.Minute || answer.Life > 41*time.Minute || len(answer.Scopes) != 2 {
 		t.Errorf("answer %+v", answer)
 	}
+	if id := p.ClientID(); id != server.URL+"/ee" || id == mustNew(t, emailEngineConfig(server.URL+"/other")).ClientID() {
+		t.Errorf("tokens are those of %q", id)
+	}
 	if p.DefaultHost() != "" || p.DefaultAudience() != "" {
 		t.Errorf("default host %q, audience %q", p.DefaultHost(), p.DefaultAudience())
 	}

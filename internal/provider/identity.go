@@ -188,6 +188,10 @@ func (m *microsoft) identify(ctx context.Context, grant redeemed, e expectation)
 	if grant.idToken.IsZero() {
 		return account.Identity{}, disbelieved("the answer has none", nil)
 	}
+	// The issuer names the tenant, so somebody else's may be another one: that
+	// is for the subject to tell.
+	known := e.knownIssuer
+	e.knownIssuer = ""
 	claims, failure := m.believe(ctx, m.keys, grant.idToken.Reveal(), e)
 	if failure != nil {
 		return account.Identity{}, failure
@@ -200,6 +204,8 @@ func (m *microsoft) identify(ctx context.Context, grant redeemed, e expectation)
 		f := disbelieved("it is of another tenant than the configured one", fmt.Errorf("tid is %s", tid))
 		f.Mend = "Sign in with an account of the organisation, or configure another tenant."
 		return account.Identity{}, f
+	case e.issuer == "" && known != "" && tenantIn.ReplaceAllLiteralString(known, tid) != tenantIn.ReplaceAllLiteralString(claims.issuer, tid):
+		return account.Identity{}, disbelieved("it is of another issuer than that of the account's first consent", fmt.Errorf("iss is %q, was %q", claims.issuer, known))
 	}
 	id := account.Identity{Subject: tid + "/" + oid, Issuer: claims.issuer}
 	claims.describe(&id)

@@ -217,6 +217,36 @@ func TestMicrosoftTenants(t *testing.T) {
 	}
 }
 
+// Where the endpoints are overridden nothing is known of issuers but who spoke
+// at the first consent. A colleague elsewhere is somebody else, and no forger.
+func TestMicrosoftIssuerByHandMayNameAnotherTenant(t *testing.T) {
+	const other = "0f0f0f0f-0000-4000-8000-0123456789ab"
+	for name, tt := range map[string]struct {
+		known string
+		ok    bool
+	}{
+		"the same":               {"https://login.microsoftonline.com/" + tid + "/v2.0", true},
+		"of another tenant":      {"https://login.microsoftonline.com/" + other + "/v2.0", true},
+		"of another host":        {"https://login.evil.example/" + tid + "/v2.0", false},
+		"of another version":     {"https://login.microsoftonline.com/" + tid + "/v1.0", false},
+		"first consent, unknown": {"", true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			p := newIDP(t)
+			p.grants(t, p.sign(t, microsoftClaims()), nil)
+			r := exchangeRequest
+			r.KnownIssuer = tt.known
+			consent, failure := exchange(t, attended(t, microsoftConfig(p.URL+"/token"), p), r)
+			if (failure == nil) != tt.ok {
+				t.Fatalf("failure is %v", failure)
+			}
+			if failure == nil && consent.Identity.Subject != tid+"/"+oid {
+				t.Errorf("subject is %q", consent.Identity.Subject)
+			}
+		})
+	}
+}
+
 func TestMicrosoftTenantIsAskedForBeforeTheCodeIsSpent(t *testing.T) {
 	p := newIDP(t)
 	p.grants(t, p.sign(t, microsoftClaims()), nil)

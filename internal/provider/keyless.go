@@ -12,7 +12,6 @@ import (
 	"net/url"
 	"regexp"
 	"strings"
-	"sync"
 
 	"golang.org/x/oauth2"
 	"golang.org/x/oauth2/google/externalaccount"
@@ -138,10 +137,14 @@ func newFederation(e *externalAccount, client *client) (func(context.Context) (s
 	if err != nil {
 		return nil, errors.New("audience, subject_token_type or credential_source is missing")
 	}
-	var turn sync.Mutex
-	return func(context.Context) (secret.String, *account.Failure) {
-		turn.Lock()
-		defer turn.Unlock()
+	turn := make(chan struct{}, 1) // full while somebody has it
+	return func(ctx context.Context) (secret.String, *account.Failure) {
+		select {
+		case turn <- struct{}{}:
+			defer func() { <-turn }()
+		case <-ctx.Done():
+			return secret.String{}, &account.Failure{Meaning: account.ProviderDown, Reads: "Google's token exchange did not answer in time."}
+		}
 		last.asked, last.refusal = false, nil
 		token, err := source.Token()
 		if err == nil {

@@ -196,9 +196,9 @@ func (s *keySigner) sign(_ context.Context, claims []byte) (string, *account.Fai
 // alone would be whichever domain is delegated one day.
 var subjectPattern = regexp.MustCompile(`^[^@\s]+@([a-z0-9]([a-z0-9-]*[a-z0-9])?\.)+[a-z][a-z0-9-]*[a-z0-9]$`)
 
-// address is the primary address of a user of a Google Workspace, which has no
-// other spelling but in the case of its letters. Others are not taken for
-// subjects: who is excepted might be meant by one.
+// address is the primary address of a user of a Google Workspace, in lower case.
+// Other spellings are not taken for subjects: who is excepted might be meant by
+// one, or who is registered under the address and switched off.
 var address = regexp.MustCompile(`^[a-z0-9._'-]+@[a-z0-9.-]+$`)
 
 func parseSubjects(cfg Config) (subjects, except []string, err error) {
@@ -219,9 +219,8 @@ func parseSubjects(cfg Config) (subjects, except []string, err error) {
 }
 
 func (s *serviceAccount) Covers(accountID string) bool {
-	folded := strings.ToLower(accountID)
-	matches := func(pattern string) bool { return glob.Match(pattern, folded) }
-	return address.MatchString(folded) && slices.ContainsFunc(s.subjects, matches) && !slices.ContainsFunc(s.except, matches)
+	matches := func(pattern string) bool { return glob.Match(pattern, accountID) }
+	return address.MatchString(accountID) && slices.ContainsFunc(s.subjects, matches) && !slices.ContainsFunc(s.except, matches)
 }
 
 func (s *serviceAccount) Shared() bool { return false }

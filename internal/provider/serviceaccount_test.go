@@ -5,6 +5,7 @@ import (
 	"crypto/rand"
 	"crypto/rsa"
 	"encoding/json"
+	"errors"
 	"io"
 	"maps"
 	"net/http"
@@ -303,7 +304,7 @@ func TestSubjectsThatNeedNoRegistration(t *testing.T) {
 	cfg.SubjectsExcept = []string{"admin@example.com", "root*"}
 	p := mustNew(t, cfg).(Unattended)
 	for id, want := range map[string]bool{
-		"bob@example.com": true, "Bob@EXAMPLE.com": true, "o'neil_j.r-2@example.com": true, "sales-eu@example.org": true,
+		"bob@example.com": true, "Bob@EXAMPLE.com": false, "bob@Example.com": false, "o'neil_j.r-2@example.com": true, "sales-eu@example.org": true,
 		"admin@example.com": false, "Admin@example.COM": false, "rootkit@example.com": false,
 		"bob@example.org": false, "bob@sub.example.com": false, "bob@example.com.evil.example": false, "bob@notexample.com": false,
 		"bob": false, "": false, "@example.com": false, "a@b@example.com": false, "bob@example.com.": false,
@@ -544,5 +545,38 @@ func TestUnattendedProvidersAreNotAttended(t *testing.T) {
 		if err := p.Revoke(context.Background(), secret.New("x")); err == nil {
 			t.Errorf("%s revoked something", cfg.Type)
 		}
+	}
+}
+
+// Whoever waits for a token exchange that hangs waits no longer than their own
+// request may take.
+func TestTokenExchangeIsNotWaitedForBeyondTheRequest(t *testing.T) {
+	g := newGoogleStandIn(t)
+	asked, release := make(chan struct{}, 10), make(chan struct{})
+	g.refuse["/v1/token"] = func(w http.ResponseWriter, _ *http.Request) {
+		asked <- struct{}{}
+		<-release
+		w.WriteHeader(http.StatusServiceUnavailable)
+	}
+	p := mustNew(t, federatedConfig(t, g, g.federated(t, nil)))
+	first := make(chan error)
+	go func() {
+		_, err := p.Refresh(t.Context(), account.RefreshRequest{Account: "bob@example.com"})
+		first <- err
+	}()
+	<-asked
+	ctx, cancel := context.WithTimeout(t.Context(), time.Millisecond)
+	defer cancel()
+	_, err := p.Refresh(ctx, account.RefreshRequest{Account: "eve@example.com"})
+	failure, ok := errors.AsType[*account.Failure](err)
+	if !ok || failure.Meaning != account.ProviderDown || failure.Lost {
+		t.Errorf("%+v", err)
+	}
+	close(release)
+	if err := <-first; err == nil {
+		t.Error("an exchange that failed was not noticed")
+	}
+	if n := len(asked); n != 0 {
+		t.Errorf("%d more exchanges", n)
 	}
 }

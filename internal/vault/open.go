@@ -40,12 +40,19 @@ func OpenKeyset(ctx context.Context, st store.Store, path string) (*secret.Keyse
 		return nil, err
 	}
 	has := keys.KeyIDs(secret.Records)
-	missing := slices.DeleteFunc(needed, func(id uint32) bool { return slices.Contains(has, id) })
+	missing := slices.DeleteFunc(slices.Clone(needed), func(id uint32) bool { return slices.Contains(has, id) })
 	if len(missing) > 0 {
 		return nil, fmt.Errorf("opening keyset %s: the store has records sealed with %s, which the file lacks: restore the keyset that belongs to this store",
 			path, named(missing))
 	}
-	if err := mark(ctx, st, has[0]); err != nil {
+	switch {
+	case slices.Contains(needed, has[0]):
+	case len(needed) == 0:
+		err = mark(ctx, st, has[0])
+	default: // a rotation ended after it had written the file
+		err = introduce(ctx, st, has[0])
+	}
+	if err != nil {
 		return nil, fmt.Errorf("opening keyset %s: %w", path, err)
 	}
 	return keys, nil
@@ -86,13 +93,15 @@ func markedKeys(ctx context.Context, st store.Store) ([]uint32, error) {
 
 // mark says that the key id is about to seal records.
 func mark(ctx context.Context, st store.Store, id uint32) error {
-	_, err := st.Commit(ctx, nil, store.Write{Key: fmt.Sprintf("%s%08x", markerPrefix, id), Value: []byte{}})
+	_, err := st.Commit(ctx, nil, store.Write{Key: markerKey(id), Value: []byte{}})
 	if errors.Is(err, store.ErrConflict) {
 		// It is there already.
 		return nil
 	}
 	return err
 }
+
+func markerKey(id uint32) string { return fmt.Sprintf("%s%08x", markerPrefix, id) }
 
 func named(ids []uint32) string {
 	var b strings.Builder

@@ -4,13 +4,14 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strconv"
 
 	"github.com/bellhop-proxy/bellhop/internal/secret"
 	"github.com/bellhop-proxy/bellhop/internal/store"
 )
 
 // resealKey is there while records may be sealed with older keys than the
-// primary one, so that a restart goes on with sealing them anew.
+// primary one, whose ID it has, so that a restart goes on with sealing them anew.
 const resealKey = "keyset/reseal"
 
 // resealPage is how many records are read at a time. Each is written by itself:
@@ -21,15 +22,20 @@ const resealPage = 100
 // anything there. [Vault.Reseal] then seals anew what is kept.
 func RotateKeyset(ctx context.Context, st store.Store, keys *secret.Keyset) error {
 	return keys.Rotate(func(records uint32) error {
-		if err := mark(ctx, st, records); err != nil {
+		if err := introduce(ctx, st, records); err != nil {
 			return fmt.Errorf("marking the new key: %w", err)
-		}
-		_, err := st.Commit(ctx, nil, store.Write{Key: resealKey, Value: []byte{}, Expect: store.AnyVersion})
-		if err != nil {
-			return fmt.Errorf("marking that records are to be sealed anew: %w", err)
 		}
 		return nil
 	})
+}
+
+// introduce says that a new key is about to seal records, among others that
+// older keys have sealed.
+func introduce(ctx context.Context, st store.Store, id uint32) error {
+	_, err := st.Commit(ctx, nil,
+		store.Write{Key: markerKey(id), Value: []byte{}, Expect: store.AnyVersion},
+		store.Write{Key: resealKey, Value: strconv.AppendUint(nil, uint64(id), 10), Expect: store.AnyVersion})
+	return err
 }
 
 // Reseal seals with the primary key what older keys have sealed, if a rotation
@@ -39,9 +45,15 @@ func RotateKeyset(ctx context.Context, st store.Store, keys *secret.Keyset) erro
 func (v *Vault) Reseal(ctx context.Context) (int, error) {
 	written := 0
 	for {
-		asked, err := v.version(ctx, resealKey)
-		if err != nil || asked == 0 {
+		asked, err := v.store.Get(ctx, resealKey)
+		if errors.Is(err, store.ErrNotFound) {
+			return written, nil
+		}
+		if err != nil {
 			return written, err
+		}
+		if string(asked.Value) != strconv.FormatUint(uint64(v.seal.Primary()), 10) {
+			return written, nil // the rotation is under way: who rotates calls again
 		}
 		for _, prefix := range exported {
 			n, err := v.resealAll(ctx, prefix)
@@ -50,7 +62,7 @@ func (v *Vault) Reseal(ctx context.Context) (int, error) {
 				return written, fmt.Errorf("sealing records anew: %w", err)
 			}
 		}
-		_, err = v.store.Commit(ctx, nil, store.Write{Key: resealKey, Expect: asked})
+		_, err = v.store.Commit(ctx, nil, store.Write{Key: resealKey, Expect: asked.Version})
 		if errors.Is(err, store.ErrConflict) {
 			continue // the keyset was rotated once more
 		}

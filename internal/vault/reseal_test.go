@@ -2,6 +2,7 @@ package vault
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"testing"
@@ -150,5 +151,47 @@ func TestARotationThatTheStoreCannotKnowSealsNothing(t *testing.T) {
 	}
 	if again := openKeyset(t, st, keys.Path()); len(again.KeyIDs(secret.Records)) != 2 {
 		t.Errorf("keys %v", again.KeyIDs(secret.Records))
+	}
+}
+
+// A process may end at each step of a rotation.
+func TestRotationThatBrokeOffGoesOnAtTheNextStart(t *testing.T) {
+	for name, after := range map[string]func(store.Store, uint32) error{
+		"the file is replaced":    func(store.Store, uint32) error { return nil },
+		"the store knows the key": func(st store.Store, id uint32) error { return introduce(t.Context(), st, id) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			st, path := newStore(t), keysetPath(t)
+			keys := openKeyset(t, st, path)
+			v := New(st, keys.Sealer(secret.Records))
+			save(t, v, fullGrant("alice"), 0)
+			ended := errors.New("ended")
+			var fresh uint32
+			err := keys.Rotate(func(id uint32) error {
+				fresh = id
+				if err := after(st, id); err != nil {
+					t.Error(err)
+				}
+				// Whoever seals anew just now cannot have the new key yet.
+				if n, err := v.Reseal(t.Context()); n != 0 || err != nil {
+					t.Errorf("%d, %v", n, err)
+				}
+				return ended
+			})
+			if !errors.Is(err, ended) {
+				t.Fatal(err)
+			}
+			again := New(st, openKeyset(t, st, path).Sealer(secret.Records))
+			if n, err := again.Reseal(t.Context()); n != 1 || err != nil {
+				t.Errorf("sealed %d anew, %v", n, err)
+			}
+			if diff := cmp.Diff(map[uint32]int{fresh: 1}, sealedWith(t, st, again.seal)); diff != "" {
+				t.Error(diff)
+			}
+			openKeyset(t, st, path)
+			if _, err := st.Get(t.Context(), resealKey); !errors.Is(err, store.ErrNotFound) {
+				t.Errorf("a start like any other has records sealed anew: %v", err)
+			}
+		})
 	}
 }
