@@ -32,8 +32,9 @@ build: ## build bin/bellhop: Caddy with its standard modules and Bellhop
 	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '-s -w' -tags $(TAGS) -o $(BINARY) ./cmd/bellhop
 
 .PHONY: test
-test: ## run all tests with the race detector (needs a C compiler; installs Chromium)
+test: ## run all tests with the race detector (needs a C compiler; installs Chromium and Redis)
 	@.ci/need chromium chromium || echo "the tests that need Chromium are skipped" >&2
+	@.ci/need redis-server redis-server || echo "the tests that need Redis are skipped" >&2
 	CGO_ENABLED=1 $(GO) test -race -tags $(TAGS) ./...
 
 .PHONY: fmt

@@ -17,6 +17,9 @@ import (
 // adminPrefix is where Bellhop stands on Caddy's admin endpoint.
 const adminPrefix = "/bellhop"
 
+// adminRoute is what its calls are named in the audit.
+const adminRoute = "admin"
+
 // adminAPI is Bellhop on Caddy's admin endpoint: the management API, the token
 // endpoint and the proxy with the rights of whoever may use that endpoint. On
 // a unix socket it asks for no key: the file's mode is the guard. On TCP every
@@ -60,7 +63,8 @@ func (a *App) serveAdmin(w http.ResponseWriter, r *http.Request) {
 	// What Caddy's HTTP servers give each request, and its proxy relies on.
 	r = caddyhttp.PrepareRequest(r, caddy.NewReplacer(), w, &caddyhttp.Server{})
 	r = withoutPrefix(r, adminPrefix)
-	c := &call{route: "admin", key: "admin endpoint"}
+	c := &call{route: adminRoute}
+	c.by(anyAccount)
 	w, done := a.record(w, r, c)
 	defer done()
 	path := r.URL.EscapedPath()
@@ -92,7 +96,7 @@ func (a *App) serveAdmin(w http.ResponseWriter, r *http.Request) {
 			return
 		}
 		c.account = id
-		a.answerToken(w, r, c)
+		a.answerToken(w, r, c, anyAccount)
 	case strings.HasPrefix(path, defaultPrefix+"/"):
 		a.proxyAsAdmin(w, r, c)
 	default:

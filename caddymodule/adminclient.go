@@ -61,24 +61,43 @@ func (f *adminFlags) endpoint() (endpoint, error) {
 
 // call calls the management API and decodes the answer.
 func (f *adminFlags) call(method, path string, body, into any) error {
-	e, err := f.endpoint()
-	if err != nil {
-		return err
-	}
 	var payload io.Reader = http.NoBody
+	contentType := ""
 	if body != nil {
 		text, err := json.Marshal(body)
 		if err != nil {
 			return err
 		}
-		payload = bytes.NewReader(text)
+		payload, contentType = bytes.NewReader(text), "application/json"
 	}
-	request, err := http.NewRequestWithContext(context.Background(), method, e.origin+adminPrefix+path, payload)
+	answer, err := f.stream(context.Background(), method, path, contentType, payload)
 	if err != nil {
 		return err
 	}
-	if body != nil {
-		request.Header.Set("Content-Type", "application/json")
+	defer answer.Close()
+	return decodeAnswer(answer, into)
+}
+
+func decodeAnswer(answer io.Reader, into any) error {
+	if err := json.NewDecoder(answer).Decode(into); err != nil {
+		return fmt.Errorf("reading the answer: %w", err)
+	}
+	return nil
+}
+
+// stream calls the management API with a body of any length, and returns that
+// of the answer. Any other status than 200 is an error.
+func (f *adminFlags) stream(ctx context.Context, method, path, contentType string, payload io.Reader) (io.ReadCloser, error) {
+	e, err := f.endpoint()
+	if err != nil {
+		return nil, err
+	}
+	request, err := http.NewRequestWithContext(ctx, method, e.origin+adminPrefix+path, payload)
+	if err != nil {
+		return nil, err
+	}
+	if contentType != "" {
+		request.Header.Set("Content-Type", contentType)
 	}
 	if key := f.adminKey(); key != "" && e.network == "tcp" {
 		// Caddy logs each call of its admin endpoint; of the header fields that
@@ -93,20 +112,17 @@ func (f *adminFlags) call(method, path string, body, into any) error {
 	}}
 	response, err := client.Do(request)
 	if err != nil {
-		return fmt.Errorf("reaching the admin endpoint at %s (is the server running? --address and --config say where): %w", e.address, err)
+		return nil, fmt.Errorf("reaching the admin endpoint at %s (is the server running? --address and --config say where): %w", e.address, err)
+	}
+	if response.StatusCode == http.StatusOK {
+		return response.Body, nil
 	}
 	defer response.Body.Close()
 	answer, err := io.ReadAll(response.Body)
 	if err != nil {
-		return fmt.Errorf("reading the answer: %w", err)
+		return nil, fmt.Errorf("reading the answer: %w", err)
 	}
-	if response.StatusCode != http.StatusOK {
-		return refusal(response.StatusCode, answer)
-	}
-	if err := json.Unmarshal(answer, into); err != nil {
-		return fmt.Errorf("reading the answer: %w", err)
-	}
-	return nil
+	return nil, refusal(response.StatusCode, answer)
 }
 
 // refusal is the answer's message, in one line.
@@ -114,6 +130,10 @@ func refusal(status int, answer []byte) error {
 	var said struct {
 		Message string `json:"message"`
 		Error   string `json:"error"`
+		Reason  string `json:"reason"`
+		Fields  []struct {
+			Message string `json:"message"`
+		} `json:"fields"`
 	}
 	if json.Unmarshal(answer, &said) != nil || said.Message+said.Error == "" {
 		return fmt.Errorf("the server answered %d %s", status, http.StatusText(status))
@@ -121,8 +141,22 @@ func refusal(status int, answer []byte) error {
 	if said.Message == "" {
 		said.Message = said.Error
 	}
-	return fmt.Errorf("%s (%d)", said.Message, status)
+	for _, field := range said.Fields {
+		said.Message += ": " + field.Message
+	}
+	return &refusedAnswer{Status: status, Message: said.Message, Reason: said.Reason}
 }
+
+// refusedAnswer is a call that the management API refused.
+type refusedAnswer struct {
+	Status  int
+	Message string
+	// Reason is a refused consent's.
+	Reason string
+}
+
+// Error implements error.
+func (r *refusedAnswer) Error() string { return fmt.Sprintf("%s (%d)", r.Message, r.Status) }
 
 // say prints what was done, or with --json the answer.
 func (f *adminFlags) say(w io.Writer, answer any, format string, args ...any) error {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"net/http"
+	"net/url"
 	"path/filepath"
 	"sync"
 	"time"
@@ -45,6 +46,10 @@ type appRuntime struct {
 
 	used *used
 
+	// publicURL is the scheme and host of links and redirect URIs; nil where
+	// none is configured.
+	publicURL *url.URL
+
 	stop    context.CancelFunc
 	stopped chan struct{}
 }
@@ -55,6 +60,8 @@ type used struct {
 	over    bool     // the configuration was cleaned up
 	store   string   // the pooled store's key, once it is ours
 	proxies []*proxy // those of the sites, for the admin endpoint
+	// connects are those of the sites, for where people may be sent.
+	connects []*connect
 }
 
 // service is what a configuration does with what is kept.
@@ -93,6 +100,9 @@ func (a *App) Provision(ctx caddy.Context) error {
 	}
 	resolve := newResolver()
 	if err := a.provisionStore(resolve); err != nil {
+		return err
+	}
+	if err := a.provisionPublicURL(resolve); err != nil {
 		return err
 	}
 	if err := a.provisionProviders(resolve); err != nil {

@@ -8,6 +8,7 @@ import (
 	"go.uber.org/zap"
 	"go.uber.org/zap/zapcore"
 
+	"github.com/bellhop-proxy/bellhop/internal/policy"
 	"github.com/bellhop-proxy/bellhop/internal/problem"
 )
 
@@ -17,18 +18,27 @@ const statusClientClosed = 499
 // call is what is said of one call in the audit and the metrics, filled in as
 // it becomes known.
 type call struct {
-	route    string // which of Bellhop's endpoints
-	begun    time.Time
-	key      string // the name of the caller's key
+	route string // which of Bellhop's endpoints
+	begun time.Time
+	key   string // the name of the caller's key
+	// caller is the caller's key; nil for one who has none.
+	caller   *policy.Key
 	account  string
 	provider string
 	host     string
 	// path is the API's, without its query: people's search words and page
 	// tokens do not belong into logs.
-	path    string
+	path string
+	// result is what came of an attempt to connect an account.
+	result  string
 	problem *problem.Problem
 	// overhead is the time before the call left for the API.
 	overhead time.Duration
+}
+
+// by remembers whose call it is.
+func (c *call) by(key *policy.Key) {
+	c.key, c.caller = key.Name, key
 }
 
 // record wraps w so that metrics and audit know what became of the call. It
@@ -55,7 +65,7 @@ func (a *App) auditLine(c *call, r *http.Request, status, bytes int) {
 	if entry == nil {
 		return
 	}
-	fields := make([]zap.Field, 0, 12)
+	fields := make([]zap.Field, 0, 13)
 	fields = append(fields,
 		zap.String("route", c.route),
 		zap.String("decision", decision),
@@ -69,6 +79,9 @@ func (a *App) auditLine(c *call, r *http.Request, status, bytes int) {
 		zap.Int("bytes", bytes),
 		zap.Duration("duration", time.Since(c.begun)),
 	)
+	if c.result != "" {
+		fields = append(fields, zap.String("result", c.result))
+	}
 	if c.problem != nil {
 		fields = append(fields, zap.String("problem", string(c.problem.Code)))
 	}
@@ -91,7 +104,7 @@ func (a *App) refuse(w http.ResponseWriter, r *http.Request, c *call, err error,
 		return
 	}
 	hangUp(w, r)
-	p := problem.From(err)
+	p := a.withReconnectURL(r, c, problem.From(err))
 	c.problem = p
 	if p.Err != nil && p.Status >= http.StatusInternalServerError {
 		a.run.log.Error("serving a call", zap.String("route", c.route), zap.String("account", c.account),

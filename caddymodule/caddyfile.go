@@ -133,7 +133,7 @@ func (a *App) subdirectives() []subdirective {
 	return []subdirective{
 		a.storeLine(),
 		a.keysetLine(),
-		textLine("public_url <url>", &a.PublicURL, expandable(checkBaseURL)),
+		textLine("public_url <url>", &a.PublicURL, expandable(checkPublicURL)),
 		textLine("audit on|denied|off", &a.Audit, oneOf(AuditOn, AuditDenied, AuditOff)),
 		a.providerLine(),
 		{

@@ -148,8 +148,15 @@ func mentionsHandles(uri string) bool {
 	}
 }
 
+// holdsConsent reports whether a path is one of consent's, whose links and
+// answers are secrets, at whatever site and however it is written.
+func holdsConsent(path string) bool {
+	path = strings.ToLower(path)
+	return strings.HasPrefix(path, connectPrefix) || strings.HasPrefix(path, callbackPath)
+}
+
 func secretInURL(r *http.Request) bool {
-	if target.MentionsKey(r.RequestURI) || mentionsHandles(r.RequestURI) {
+	if target.MentionsKey(r.RequestURI) || mentionsHandles(r.RequestURI) || holdsConsent(r.URL.Path) {
 		return true
 	}
 	for parameter := range strings.SplitSeq(r.URL.RawQuery, "&") {

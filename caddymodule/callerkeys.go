@@ -16,7 +16,8 @@ import (
 	"github.com/bellhop-proxy/bellhop/internal/vault"
 )
 
-// keyRequest is the body of POST /v1/token.
+// keyRequest is the body of POST /v1/token: our fields, or without a name
+// EmailEngine's.
 type keyRequest struct {
 	Name     string   `json:"name"`
 	Accounts []string `json:"accounts"`
@@ -29,11 +30,76 @@ type keyRequest struct {
 	Allow   []string `json:"allow"`
 	Presets []string `json:"presets"`
 	Rate    Rate     `json:"rate,omitzero"`
+	// Description is for people.
+	Description string `json:"description,omitempty"`
+
+	// EmailEngine's own.
+	Account      string          `json:"account,omitempty"`
+	Scopes       []string        `json:"scopes,omitempty"`
+	Restrictions keyRestrictions `json:"restrictions,omitzero"`
+	Permissions  refusedField    `json:"permissions,omitzero"`
+}
+
+// keyRestrictions are EmailEngine's limits of a token.
+type keyRestrictions struct {
+	Addresses []string     `json:"addresses,omitempty"`
+	Referrers refusedField `json:"referrers,omitzero"`
+	RateLimit refusedField `json:"rateLimit,omitzero"`
+}
+
+// isEmailEngines reports whether the request is in EmailEngine's words, which
+// give keys no names.
+func (k *keyRequest) isEmailEngines() bool {
+	return k.Name == "" && (k.Account != "" || k.Description != "" || k.Scopes != nil || k.Restrictions.Addresses != nil)
+}
+
+// translate puts EmailEngine's words into ours: a token for the API, bound to
+// one account, may be given that account's access token.
+func (k *keyRequest) translate() error {
+	if err := refuseFields(*k); err != nil {
+		return err
+	}
+	if !k.isEmailEngines() {
+		if k.Account != "" || k.Scopes != nil || k.Restrictions.Addresses != nil {
+			return errors.New("account, scopes and restrictions: stand in EmailEngine's requests, which have no name; write accounts, token and cidrs")
+		}
+		return nil
+	}
+	switch {
+	case k.Account == "":
+		return errors.New("account: is missing: the key would reach none")
+	case strings.Contains(k.Account, "*"):
+		return errors.New("account: names one account, without *; for several write name and accounts")
+	case k.Accounts != nil || k.CIDRs != nil || k.Token || k.Admin || k.Connect || k.Allow != nil || k.Presets != nil:
+		return errors.New("name: is missing")
+	}
+	for _, scope := range k.Scopes {
+		if scope != "api" && scope != "*" {
+			return fmt.Errorf("scopes: %q: keys are for the API alone; write api", scope)
+		}
+	}
+	k.Name, k.Accounts, k.CIDRs, k.Token = nameFrom(k.Description), []string{k.Account}, k.Restrictions.Addresses, true
+	return nil
+}
+
+// nameFrom makes the name of a key out of what it is for.
+func nameFrom(description string) string {
+	words := strings.FieldsFunc(strings.ToLower(description), func(r rune) bool {
+		return (r < 'a' || 'z' < r) && (r < '0' || '9' < r)
+	})
+	name := strings.Join(append(words, "token"), "-")
+	if words != nil {
+		name = strings.TrimSuffix(name, "-token")
+	}
+	return name[:min(len(name), 40)] + "-" + newAccountID()[:8]
 }
 
 // build makes the key and what its owner is told once.
 func (k *keyRequest) build(now time.Time) (*policy.Key, string, error) {
-	if target.MentionsKey(k.Name) {
+	if err := k.translate(); err != nil {
+		return nil, "", err
+	}
+	if target.MentionsKey(k.Name) || target.MentionsKey(k.Description) {
 		return nil, "", errors.New("name: is a key itself; a name is not secret")
 	}
 	cidrs, err := parseCIDRs(k.CIDRs)
@@ -44,12 +110,16 @@ func (k *keyRequest) build(now time.Time) (*policy.Key, string, error) {
 	if err != nil {
 		return nil, "", fmt.Errorf("allow: %w", err)
 	}
+	expires := k.Expires.At(now)
+	if !expires.IsZero() && !expires.After(now) {
+		return nil, "", errors.New("expires: is over already")
+	}
 	plain, hash := policy.NewKey()
 	key := &policy.Key{
 		Name: k.Name, Hash: hash, Accounts: k.Accounts,
 		Token: k.Token, Admin: k.Admin, Connect: k.Connect,
-		Expires: k.Expires.At(now), CIDRs: cidrs, Rules: rules, Presets: k.Presets, Rate: k.Rate.String(),
-		Created: now,
+		Expires: expires, CIDRs: cidrs, Rules: rules, Presets: k.Presets, Rate: k.Rate.String(),
+		Created: now, Description: k.Description,
 	}
 	return key, plain.Reveal(), key.Validate()
 }
@@ -60,6 +130,9 @@ func (a *App) createKey(s *service, r *http.Request) (any, error) {
 		return nil, err
 	}
 	key, plain, err := body.build(clock.Now())
+	if refused, ok := errors.AsType[*problem.Problem](err); ok {
+		return nil, refused
+	}
 	if err != nil {
 		return nil, problem.New(problem.InvalidRequest, err.Error())
 	}
@@ -86,7 +159,9 @@ func (a *App) allKeys(s *service) []*policy.Key {
 
 // shownKey is a key as the management API shows it: without the key.
 type shownKey struct {
-	ID       string         `json:"id"`
+	ID string `json:"id"`
+	// Account is the one that the key is bound to by name; null for none.
+	Account  *string        `json:"account"`
 	Name     string         `json:"name"`
 	Accounts []string       `json:"accounts"`
 	Token    bool           `json:"token"`
@@ -98,6 +173,10 @@ type shownKey struct {
 	Allow   []string  `json:"allow,omitempty"`
 	May     []string  `json:"may,omitempty"`
 	Created time.Time `json:"created,omitzero"`
+	// Scopes, Description and Restrictions are in EmailEngine's words.
+	Scopes       []string         `json:"scopes"`
+	Description  string           `json:"description"`
+	Restrictions *keyRestrictions `json:"restrictions,omitempty"`
 	// Source is "store", or "configuration" for a key that only the
 	// configuration can take away.
 	Source string `json:"source"`
@@ -107,6 +186,19 @@ func (a *App) shownKey(k *policy.Key) shownKey {
 	s := shownKey{
 		ID: k.Hash, Name: k.Name, Accounts: k.Accounts, Token: k.Token, Admin: k.Admin, Connect: k.Connect,
 		Expires: k.Expires, CIDRs: k.CIDRs, Created: k.Created, Source: "store",
+		Scopes: []string{"api"}, Description: k.Description,
+	}
+	if bound, ok := k.Account(); ok {
+		s.Account = &bound
+	}
+	if len(k.CIDRs) > 0 {
+		s.Restrictions = new(keyRestrictions)
+		for _, cidr := range k.CIDRs {
+			s.Restrictions.Addresses = append(s.Restrictions.Addresses, cidr.String())
+		}
+	}
+	if s.Description == "" {
+		s.Description = k.Name
 	}
 	for _, r := range k.Rules {
 		s.Allow, s.May = append(s.Allow, r.String()), append(s.May, r.Sentence())
@@ -122,20 +214,24 @@ func (a *App) shownKey(k *policy.Key) shownKey {
 
 func (a *App) listKeys(s *service, r *http.Request) (any, error) {
 	query := r.URL.Query()
-	page, err := pageNumber(query, "page", 0, 0, 1<<20)
-	if err != nil {
-		return nil, err
-	}
-	size, err := pageNumber(query, "pageSize", defaultPageSize, 1, maxPageSize)
+	page, size, err := parsePage(query)
 	if err != nil {
 		return nil, err
 	}
 	keys := a.allKeys(s)
+	var of *string // whose keys are asked for
+	if account := query.Get("account"); account != "" {
+		of = &account
+		keys = slices.DeleteFunc(keys, func(k *policy.Key) bool {
+			bound, ok := k.Account()
+			return !ok || bound != account
+		})
+	}
 	shown := []shownKey{}
-	for _, k := range keys[min(page*size, len(keys)):min((page+1)*size, len(keys))] {
+	for _, k := range pageOf(keys, page, size) {
 		shown = append(shown, a.shownKey(k))
 	}
-	return answer("total", len(keys), "pages", (len(keys)+size-1)/size, "page", page, "tokens", shown), nil
+	return answer("account", of, "total", len(keys), "pages", pageCount(len(keys), size), "page", page, "tokens", shown), nil
 }
 
 func (a *App) showKey(s *service, r *http.Request) (any, error) {
@@ -150,6 +246,9 @@ func (a *App) showKey(s *service, r *http.Request) (any, error) {
 
 func (a *App) deleteKey(s *service, r *http.Request) (any, error) {
 	id := r.PathValue("id")
+	if hash := policy.HashKey(id); policy.CheckKey(id) == nil && (a.run.keys[hash] != nil || s.keys.Find(hash) != nil) {
+		id = hash // the key itself
+	}
 	for hash, k := range a.run.keys {
 		if k.Name == id || hash == id {
 			return nil, problem.New(problem.Conflict, "key "+k.Name+" is declared in the configuration; remove it there")

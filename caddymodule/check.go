@@ -68,13 +68,25 @@ func checkEndpoint(value string) error {
 }
 
 // checkBaseURL judges a URL that others are made from: an issuer (RFC 8414
-// section 2), the public URL.
+// section 2).
 func checkBaseURL(value string) error {
 	u, err := parseHTTPURL(value)
 	if err == nil && (u.RawQuery != "" || u.ForceQuery) {
 		return fmt.Errorf("%q has a query: leave out what follows the ?", value)
 	}
 	return err
+}
+
+// checkPublicURL judges the URL at which people reach consent, whose paths are
+// at the root of its host.
+func checkPublicURL(value string) error {
+	if err := checkBaseURL(value); err != nil {
+		return err
+	}
+	if u, _ := url.Parse(value); u.Path != "" && u.Path != "/" {
+		return fmt.Errorf("%q has a path: people must reach /connect/ and /oauth/callback at the root of its host, so write %s://%s", value, u.Scheme, u.Host)
+	}
+	return nil
 }
 
 // checkUpstreamURL judges the address of an API host.
@@ -93,10 +105,17 @@ func checkUpstreamURL(value string) error {
 // globs, so that the host is always one that was written.
 func checkReturnTo(value string) error {
 	u, err := parseHTTPURL(value)
-	if err == nil && strings.Contains(u.Host, "*") {
+	switch {
+	case err != nil:
+		return err
+	case strings.Contains(u.Host, "*"):
 		return fmt.Errorf("%q has a wildcard in its host: write each host, and * in the path only", value)
+	case strings.Contains(strings.TrimSuffix(value, "*"), "*"):
+		return fmt.Errorf("%q has a * before its end: write one, as the last character, for any rest", value)
+	case u.RawQuery != "" || u.ForceQuery:
+		return fmt.Errorf("%q has a query: leave out what follows the ?, any query goes", value)
 	}
-	return err
+	return nil
 }
 
 // checkWebhookURL judges where events are posted to. They hold no tokens, so

@@ -38,7 +38,9 @@ All take --json, and print no secret that was not asked for.`,
 		flags.StringVar(&to.key, "key", "", "Admin key, for an admin endpoint on TCP; better kept in BELLHOP_KEY")
 		flags.BoolVar(&to.json, "json", false, "Print JSON")
 		cmd.AddCommand(
-			accountCommand(&to), keyCommand(&to), tokenCommand(&to), curlCommand(&to),
+			connectCommand(&to), accountCommand(&to), keyCommand(&to), tokenCommand(&to), curlCommand(&to),
+			backupCommand(&to), restoreCommand(&to), keysetCommand(&to), doctorCommand(&to),
+			importCommand(&to),
 			demoCommand(), fakeProviderCommand(),
 		)
 	},
@@ -47,7 +49,7 @@ All take --json, and print no secret that was not asked for.`,
 // accountCommand is `oauth account`.
 func accountCommand(to *adminFlags) *cobra.Command {
 	cmd := &cobra.Command{Use: "account <command>", Short: "Manages accounts"}
-	cmd.AddCommand(accountAddCommand(to), accountListCommand(to), accountRemoveCommand(to),
+	cmd.AddCommand(accountAddCommand(to), accountListCommand(to), accountRemoveCommand(to), adoptCommand(to),
 		&cobra.Command{
 			Use: "show <id>", Short: "Shows an account and its grant", Args: cobra.ExactArgs(1),
 			RunE: func(cmd *cobra.Command, args []string) error {
@@ -71,7 +73,7 @@ func accountAddCommand(to *adminFlags) *cobra.Command {
 	var body accountRequest
 	var scopes, tokenFile string
 	cmd := &cobra.Command{
-		Use: "add <id> --provider <name> --refresh-token-file <file>|-", Args: cobra.ExactArgs(1),
+		Use: "add <id> --provider <name> [--refresh-token-file <file>|-]", Args: cobra.ExactArgs(1),
 		Short: "Registers a grant that exists",
 		Long: `Registers a grant that exists, from its refresh token, and asks the provider
 for an access token, so that a wrong one is noticed at once.
@@ -79,14 +81,20 @@ for an access token, so that a wrong one is noticed at once.
 From then on Bellhop owns the refresh token: whoever else goes on using it makes
 a provider that rotates refresh tokens end the grant.
 
+A google_service_account, a microsoft_app or an emailengine takes no refresh
+token: it gives tokens by credentials of its own.
+
 An account that exists is left as it is, unless --replace says to swap its
 grant; that is done only if the provider gives a token for the new one.`,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			token, err := readToken(cmd.InOrStdin(), tokenFile)
-			if err != nil {
-				return err
+			if tokenFile != "" {
+				token, err := readToken(cmd.InOrStdin(), tokenFile)
+				if err != nil {
+					return err
+				}
+				body.OAuth2.RefreshToken = token
 			}
-			body.Account, body.OAuth2.RefreshToken, body.OAuth2.Scopes = args[0], token, strings.Fields(scopes)
+			body.Account, body.OAuth2.Scopes = args[0], strings.Fields(scopes)
 			var added struct{ Account, State string }
 			if err := to.call("POST", "/v1/account", body, &added); err != nil {
 				return err
@@ -106,7 +114,6 @@ grant; that is done only if the provider gives a token for the new one.`,
 	flags.StringVar(&tokenFile, "refresh-token-file", "", "File with the refresh token; - reads it from standard input")
 	flags.BoolVar(&body.Replace, "replace", false, "Swap the grant of an account that exists")
 	_ = cmd.MarkFlagRequired("provider")
-	_ = cmd.MarkFlagRequired("refresh-token-file")
 	return cmd
 }
 

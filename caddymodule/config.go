@@ -20,9 +20,10 @@ type App struct {
 	// below Caddy's data directory, made (mode 0600) if the store is empty.
 	Keyset *Keyset `json:"keyset,omitempty"`
 
-	// The base URL at which people reach the site with `connect`; redirect URIs
-	// and consent links begin with it. Takes placeholders. Default: none, which
-	// is an error where consent is served.
+	// The URL at which people reach the site with `connect`, without a path;
+	// redirect URIs and consent links begin with it. `http` only for a loopback
+	// address. Takes placeholders. Default: none, which is an error where consent
+	// is served.
 	PublicURL string `json:"public_url,omitempty"`
 
 	// Which calls get an audit line: `on` (all), `denied` or `off`. Default: `on`.
@@ -204,22 +205,29 @@ type Provider struct {
 	// own. Take placeholders. Default: the type's own.
 	APIHostsOnly []APIHost `json:"api_hosts_only,omitempty"`
 
-	// The JSON key file of a `google_service_account`. Takes placeholders;
+	// The credentials file of a `google_service_account`, in JSON: the service
+	// account's key; or without a key, the configuration of workload identity
+	// federation that impersonates the service account. Takes placeholders;
 	// required there.
 	CredentialsFile string `json:"credentials_file,omitempty"`
 
 	// Accounts of a `google_service_account` that exist without registration, as
-	// globs of their IDs. Default: none.
+	// globs of the users' addresses that name a whole domain: `*@example.com`. A
+	// key reaches them only if it names the address or the domain as well.
+	// Default: none.
 	Subjects []string `json:"subjects,omitempty"`
 
-	// Exceptions from `subjects`, as globs. Default: none.
+	// Exceptions from `subjects`, as globs. Upper and lower case are the same in
+	// both. Default: none.
 	SubjectsExcept []string `json:"subjects_except,omitempty"`
 
-	// The base URL of an `emailengine`. Takes placeholders; required there.
+	// The base URL of an `emailengine`, which knows the accounts by the same IDs.
+	// Takes placeholders; required there.
 	URL string `json:"url,omitempty"`
 
-	// The access token for an `emailengine`'s API. Takes placeholders; required
-	// there. A literal one is warned about.
+	// The access token for an `emailengine`'s API: of all accounts, with the scope
+	// `api` or `*` and without permissions. Takes placeholders; required there. A
+	// literal one is warned about.
 	AccessToken string `json:"access_token,omitempty"`
 }
 

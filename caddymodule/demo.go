@@ -70,9 +70,13 @@ type demo struct {
 const demoSecret = "demo-client-secret"
 
 // The demo's accounts, by their providers.
-var demoAccounts = []struct{ id, provider, user, scope string }{
-	{"demo", "google", "demo@example.com", "https://mail.google.com/ openid email"},
-	{"demo-graph", "microsoft", "demo@example.org", "https://graph.microsoft.com/Mail.Read openid profile offline_access"},
+var demoAccounts = []struct {
+	id, provider, user, scope string
+	// redirects are those of `oauth connect`, at any port.
+	redirects []string
+}{
+	{"demo", "google", "demo@example.com", "https://mail.google.com/ openid email", []string{"http://127.0.0.1/oauth/callback"}},
+	{"demo-graph", "microsoft", "demo@example.org", "https://graph.microsoft.com/Mail.Read openid profile offline_access", []string{"http://localhost/oauth/callback"}},
 }
 
 func (d *demo) run(ctx context.Context, out io.Writer) (err error) {
@@ -134,7 +138,9 @@ var demoCaddyfile = template.Must(template.New("").Parse(`{
 		provider google {
 			client_id demo-google
 			client_secret {file.{{.Dir}}/client-secret}
+			authorization_endpoint {{.Provider}}/o/oauth2/v2/auth
 			token_endpoint {{.Provider}}/token
+			revocation_endpoint {{.Provider}}/revoke
 			rotation single_use
 			scopes https://mail.google.com/
 		}
@@ -142,6 +148,7 @@ var demoCaddyfile = template.Must(template.New("").Parse(`{
 			tenant organizations
 			client_id demo-microsoft
 			client_secret {file.{{.Dir}}/client-secret}
+			authorization_endpoint {{.Provider}}/organizations/oauth2/v2.0/authorize
 			token_endpoint {{.Provider}}/organizations/oauth2/v2.0/token
 			rotation single_use
 			scopes https://graph.microsoft.com/Mail.Read
@@ -199,7 +206,10 @@ func (d *demo) connect(ctx context.Context, fake *fakeprovider.Server) error {
 		return err
 	}
 	for _, a := range demoAccounts {
-		client := fakeprovider.Client{ID: "demo-" + a.provider, Secrets: []string{demoSecret}, Dialect: fakeprovider.Dialect(a.provider)}
+		client := fakeprovider.Client{
+			ID: "demo-" + a.provider, Secrets: []string{demoSecret}, Dialect: fakeprovider.Dialect(a.provider),
+			RedirectURIs: a.redirects, Native: true,
+		}
 		if err := fake.RegisterClient(client); err != nil {
 			return err
 		}
@@ -235,9 +245,10 @@ Bellhop demo on %s
   %s/proxy/demo-graph/v1.0/me/drive/root/children
 
   %s oauth account list --address unix/%s/admin.sock
+  %s oauth connect google mine --address unix/%s/admin.sock
 
 Ctrl-C ends it and leaves nothing behind. What happens is told here:
 
-`, base, d.key, curl, curl, curl, curl, os.Args[0], d.Dir)
+`, base, d.key, curl, curl, curl, curl, os.Args[0], d.Dir, os.Args[0], d.Dir)
 	return err
 }

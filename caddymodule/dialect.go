@@ -183,7 +183,7 @@ func googleStatus(status int) string {
 }
 
 func googleError(p *problem.Problem) members {
-	return members{{Name: "error", Value: members{
+	said := members{
 		{Name: "code", Value: p.Status},
 		{Name: "message", Value: p.Message},
 		{Name: "status", Value: googleStatus(p.Status)},
@@ -192,7 +192,24 @@ func googleError(p *problem.Problem) members {
 			{Name: "reason", Value: p.Code},
 			{Name: "message", Value: p.Message},
 		}}},
-	}}}
+	}
+	if url := detail(p, reconnectURL); url != nil {
+		said = append(said, problem.Detail{Name: "details", Value: []members{{
+			{Name: "@type", Value: "type.googleapis.com/google.rpc.Help"},
+			{Name: "links", Value: []members{{{Name: "description", Value: "Reconnect the account"}, {Name: "url", Value: url}}}},
+		}}})
+	}
+	return members{{Name: "error", Value: said}}
+}
+
+// detail is a further member of a problem; nil if it has none of that name.
+func detail(p *problem.Problem, name string) any {
+	for _, d := range p.Details {
+		if d.Name == name {
+			return d.Value
+		}
+	}
+	return nil
 }
 
 func graphError(p *problem.Problem, r *http.Request) members {
@@ -201,13 +218,17 @@ func graphError(p *problem.Problem, r *http.Request) members {
 	if _, err := uuid.Parse(client); err != nil {
 		client = id
 	}
+	inner := members{
+		{Name: "date", Value: time.Now().UTC().Format("2006-01-02T15:04:05")},
+		{Name: "request-id", Value: id},
+		{Name: "client-request-id", Value: client},
+	}
+	if url := detail(p, reconnectURL); url != nil {
+		inner = append(inner, problem.Detail{Name: reconnectURL, Value: url})
+	}
 	return members{{Name: "error", Value: members{
 		{Name: "code", Value: p.Code},
 		{Name: "message", Value: p.Message},
-		{Name: "innerError", Value: members{
-			{Name: "date", Value: time.Now().UTC().Format("2006-01-02T15:04:05")},
-			{Name: "request-id", Value: id},
-			{Name: "client-request-id", Value: client},
-		}},
+		{Name: "innerError", Value: inner},
 	}}}
 }

@@ -23,7 +23,7 @@ func unpack(r *http.Request, out *outbound) (*http.Request, error) {
 	switch {
 	case out.kind != batch.None:
 		return unpackBatch(r, out)
-	case out.handle == nil && out.provider.Type() == provider.TypeMicrosoft && fetches(out.Request) && mayBeJSON(r.Header):
+	case out.handle == nil && provider.APIsAt(out.provider.Type(), out.Host) == provider.TypeMicrosoft && fetches(out.Request) && mayBeJSON(r.Header):
 		return unpackSource(r, out)
 	}
 	return r, nil

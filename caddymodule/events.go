@@ -1,6 +1,7 @@
 package caddymodule
 
 import (
+	"strings"
 	"time"
 
 	"go.uber.org/zap"
@@ -24,7 +25,8 @@ func (o observer) Skewed(provider string, by time.Duration) {
 }
 
 // Happened implements [broker.Observer]. Subscribers find the event's data
-// under {event.data.*}: account, provider, audience, expires, reason.
+// under {event.data.*}: account, provider, audience, expires, reason, missing
+// (the scopes that were asked for and not granted).
 func (o observer) Happened(e broker.Event) {
 	data := map[string]any{"provider": e.Provider}
 	fields := []zap.Field{zap.String("provider", e.Provider)}
@@ -36,6 +38,7 @@ func (o observer) Happened(e broker.Event) {
 	}
 	add("account", e.Account)
 	add("audience", e.Audience)
+	add("missing", strings.Join(e.Missing, " "))
 	if !e.Expires.IsZero() {
 		add("expires", e.Expires.UTC().Format(time.RFC3339))
 	}

@@ -11,8 +11,9 @@ import (
 
 // handlerRuntime is what the handler makes of its configuration.
 type handlerRuntime struct {
-	app   *App
-	proxy *proxy // nil if the site has none
+	app     *App
+	proxy   *proxy   // nil if the site has none
+	connect *connect // nil if the site serves no consent
 }
 
 // CaddyModule returns the Caddy module information.
@@ -23,7 +24,7 @@ func (Handler) CaddyModule() caddy.ModuleInfo {
 	}
 }
 
-// Provision builds the site's proxy.
+// Provision builds the site's proxy and consent.
 func (h *Handler) Provision(ctx caddy.Context) error {
 	if err := h.validate(); err != nil {
 		return err
@@ -36,6 +37,15 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 		return fmt.Errorf("the `bellhop` global option, which this directive uses: %w", err)
 	}
 	h.run.app = app.(*App)
+	if h.Connect != nil {
+		if h.run.connect, err = newConnect(h.run.app, h.Connect); err != nil {
+			return err
+		}
+		h.run.app.addConnect(h.run.connect)
+		if h.Proxy == nil {
+			ctx.Logger().Warn("connect: this site serves the proxy as well, for it is on unless it is switched off: write `proxy off` where only people are to come, or `proxy` where callers are as well")
+		}
+	}
 	if h.Proxy != nil && h.Proxy.Off {
 		return nil
 	}
@@ -67,6 +77,8 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 		return nil
 	}
 	switch {
+	case h.run.connect != nil && isConnectPath(path):
+		h.run.connect.serve(w, r)
 	case p != nil && strings.HasPrefix(path, p.prefix+"/"):
 		p.serve(w, r)
 	case path == "/healthz" && h.serves():

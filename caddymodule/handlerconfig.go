@@ -39,7 +39,8 @@ type Connect struct {
 	AppName string `json:"app_name,omitempty"`
 
 	// The URLs to which people may be sent afterwards: scheme, host and path,
-	// where `*` at the end is any rest. Take placeholders. Default: none.
+	// where `*` at the end is any rest; any query goes. Take placeholders.
+	// Default: none.
 	ReturnTo []string `json:"return_to,omitempty"`
 }
 

@@ -65,7 +65,7 @@ func (p *proxy) admitHandle(r *http.Request, c *call) (*outbound, error) {
 	if err != nil {
 		return nil, err
 	}
-	c.key = key.Name
+	c.key = key.Name // what stands for the key may not do more than it leads to
 	facts := policy.Facts{Account: h.Account, Needs: policy.Reach, Client: clientAddr(r), Now: clock.Now()}
 	if err := policy.Judge(key, &facts).Problem(); err != nil {
 		return nil, err
@@ -73,6 +73,11 @@ func (p *proxy) admitHandle(r *http.Request, c *call) (*outbound, error) {
 	known, err := s.broker.Account(r.Context(), h.Account)
 	if err != nil {
 		return nil, err
+	}
+	if facts.Unregistered = !known.Registered; facts.Unregistered {
+		if err := policy.Judge(key, &facts).Problem(); err != nil {
+			return nil, err
+		}
 	}
 	if known.Generation != h.Generation || known.Provider != h.Provider {
 		return nil, problem.New(problem.NotAllowed, "the account was connected anew since this URL was handed out: ask the API for a new one")

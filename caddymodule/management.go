@@ -1,13 +1,17 @@
 package caddymodule
 
 import (
+	"cmp"
+	"encoding"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"mime"
 	"net/http"
+	"net/url"
 	"path"
+	"reflect"
 	"slices"
 	"strings"
 	"time"
@@ -28,15 +32,31 @@ type operation func(s *service, r *http.Request) (any, error)
 // site with `api` and, below /bellhop, Caddy's admin endpoint.
 func (a *App) operations() map[string]map[string]operation {
 	return map[string]map[string]operation{
-		"/v1/account":                   {http.MethodPost: a.createAccount},
-		"/v1/accounts":                  {http.MethodGet: a.listAccounts},
-		"/v1/account/{account}":         {http.MethodGet: a.showAccount, http.MethodPut: a.updateAccount, http.MethodDelete: a.deleteAccount},
-		"/v1/account/{account}/refresh": {http.MethodPost: a.refreshAccount},
-		"/v1/account/{account}/disable": {http.MethodPost: a.disableAccount},
-		"/v1/account/{account}/enable":  {http.MethodPost: a.enableAccount},
-		"/v1/token":                     {http.MethodPost: a.createKey},
-		"/v1/tokens":                    {http.MethodGet: a.listKeys},
-		"/v1/token/{id}":                {http.MethodGet: a.showKey, http.MethodDelete: a.deleteKey},
+		"/v1/account":                     {http.MethodPost: a.createAccount},
+		"/v1/accounts":                    {http.MethodGet: a.listAccounts},
+		"/v1/account/{account}":           {http.MethodGet: a.showAccount, http.MethodPut: a.updateAccount, http.MethodDelete: a.deleteAccount},
+		"/v1/account/{account}/reconnect": {http.MethodPut: a.reconnectAccount},
+		formPath:                          {http.MethodPost: a.authenticationForm},
+		"/v1/oauth2":                      {http.MethodGet: a.listApps},
+		"/v1/oauth2/{app}":                {http.MethodGet: a.showApp},
+		"/v1/account/{account}/refresh":   {http.MethodPost: a.refreshAccount},
+		"/v1/account/{account}/disable":   {http.MethodPost: a.disableAccount},
+		"/v1/account/{account}/enable":    {http.MethodPost: a.enableAccount},
+		"/v1/import":                      {http.MethodPost: a.importRecords},
+		"/v1/account/{account}/confirm":   {http.MethodPut: a.confirmAccount},
+		"/v1/account/{account}/adopt":     {http.MethodPost: a.adoptAccount},
+		"/v1/connect":                     {http.MethodPost: a.beginConnect},
+		"/v1/connect/finish":              {http.MethodPost: a.finishConnect},
+		"/v1/connect/device":              {http.MethodPost: a.beginDevice},
+		"/v1/connect/poll":                {http.MethodPost: a.pollDevice},
+		"/v1/token":                       {http.MethodPost: a.createKey},
+		"/v1/tokens":                      {http.MethodGet: a.listKeys, http.MethodPost: a.createKey},
+		"/v1/tokens/{id}":                 {http.MethodGet: a.showKey, http.MethodDelete: a.deleteKey},
+		"/v1/token/{id}":                  {http.MethodGet: a.showKey, http.MethodDelete: a.deleteKey},
+		"/v1/backup":                      {http.MethodGet: a.backup},
+		"/v1/restore":                     {http.MethodPost: a.restore},
+		"/v1/keyset/rotate":               {http.MethodPost: a.rotateKeyset},
+		"/v1/doctor":                      {http.MethodGet: a.doctor},
 	}
 }
 
@@ -61,17 +81,53 @@ func (a *App) managementMux() http.Handler {
 	})
 }
 
-// serveManagement serves the management API of a site to callers with an admin
-// key.
+// serveManagement serves the management API of a site.
 func (a *App) serveManagement(w http.ResponseWriter, r *http.Request) {
 	c := &call{route: "api"}
 	w, done := a.record(w, r, c)
 	defer done()
-	if err := a.admitAdmin(r, c); err != nil {
+	if err := a.admitManagement(r, c); err != nil {
 		a.refuse(w, r, c, inEmailEngineWords(err), dialectEmailEngine)
 		return
 	}
 	a.run.management.ServeHTTP(w, r.WithContext(withCall(r.Context(), c)))
+}
+
+// admitManagement decides whether the caller may use the management API: who
+// manages accounts and keys may, and who makes links for people may do that and
+// confirm what comes of them.
+func (a *App) admitManagement(r *http.Request, c *call) error {
+	path := r.URL.EscapedPath()
+	confirmed, confirms := confirmedAccount(path)
+	if path != formPath && !confirms {
+		return a.admitAdmin(r, c)
+	}
+	key, err := a.authenticate(r, false)
+	if err != nil {
+		return err
+	}
+	c.by(key)
+	decision := policy.Judge(key, &policy.Facts{Account: confirmed, Needs: policy.Connect, Client: clientAddr(r), Now: clock.Now()})
+	if decision.Reason == policy.ReasonAccount && !confirms {
+		return nil // which account it is about, the body says
+	}
+	return errorOf(decision.Problem())
+}
+
+// confirmedAccount is the account of the path at which a consent is confirmed.
+func confirmedAccount(path string) (id string, ok bool) {
+	rest, ok := strings.CutPrefix(strings.TrimSuffix(path, "/"), "/v1/account/")
+	escaped, action, _ := strings.Cut(rest, "/")
+	id, err := url.PathUnescape(escaped)
+	return id, ok && err == nil && action == "confirm"
+}
+
+// errorOf keeps a problem that is none from becoming an error that is not nil.
+func errorOf(p *problem.Problem) error {
+	if p == nil {
+		return nil
+	}
+	return p
 }
 
 // admitAdmin decides whether the caller may manage accounts and keys.
@@ -80,7 +136,7 @@ func (a *App) admitAdmin(r *http.Request, c *call) error {
 	if err != nil {
 		return err
 	}
-	c.key = key.Name
+	c.by(key)
 	decision := policy.Judge(key, &policy.Facts{Needs: policy.Admin, Client: clientAddr(r), Now: clock.Now()})
 	if !decision.Allowed {
 		return decision.Problem()
@@ -114,6 +170,12 @@ func (a *App) operate(w http.ResponseWriter, r *http.Request, methods map[string
 		return
 	}
 	answer, err := run(s, r)
+	if stream, ok := answer.(streamed); ok && err == nil {
+		answer, err = stream(w)
+		if answer == nil && err == nil {
+			return
+		}
+	}
 	if err != nil {
 		a.refuse(w, r, c, err, dialectEmailEngine)
 		return
@@ -145,11 +207,34 @@ func readBody(r *http.Request, into any) error {
 		return nil
 	}
 	if mistyped, ok := errors.AsType[*json.UnmarshalTypeError](err); ok {
-		return problem.New(problem.InvalidRequest, fmt.Sprintf("%s: must be a %s and not a %s", mistyped.Field, mistyped.Type, mistyped.Value))
+		return problem.New(problem.InvalidRequest, fmt.Sprintf("%s: must be %s and not %s", cmp.Or(mistyped.Field, "the body"), jsonKind(mistyped.Type), kinds[strings.Fields(mistyped.Value)[0]]))
 	}
 	if _, ok := errors.AsType[*time.ParseError](err); ok {
 		return problem.New(problem.InvalidRequest, "a time in the body is not written as 2006-01-02T15:04:05Z")
 	}
 	// Neither the decoder's other errors nor those above quote a value.
 	return problem.New(problem.InvalidRequest, "the body is not what is expected: "+strings.TrimPrefix(err.Error(), "json: "))
+}
+
+// kinds are encoding/json's words for JSON's values, with their articles.
+var kinds = map[string]string{
+	"array": "an array", "bool": "a boolean", "number": "a number", "object": "an object", "string": "a string",
+}
+
+// jsonKind says what JSON of a Go type is.
+func jsonKind(t reflect.Type) string {
+	if reflect.PointerTo(t).Implements(reflect.TypeFor[encoding.TextUnmarshaler]()) {
+		return kinds["string"]
+	}
+	switch t.Kind() {
+	case reflect.Bool:
+		return kinds["bool"]
+	case reflect.String:
+		return kinds["string"]
+	case reflect.Slice, reflect.Array:
+		return kinds["array"]
+	case reflect.Struct, reflect.Map, reflect.Pointer:
+		return kinds["object"]
+	}
+	return kinds["number"]
 }

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/http"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -297,7 +298,9 @@ func TestAccountsAreListedByPage(t *testing.T) {
 
 func TestRevokingTellsTheProvider(t *testing.T) {
 	p := startProvider(t)
-	b := start(t, standardCaddyfile(p))
+	caddyfile := standardCaddyfile(p)
+	block := regexp.MustCompile(`(?s)\t\tprovider google \{\n.*?\n\t\t\}\n`).FindString(caddyfile)
+	b := start(t, changed(t, caddyfile, block, block+strings.Replace(block, "provider google", "provider again google", 1)))
 	p.registerMicrosoft(t)
 	google := fakeprovider.DefaultClient
 	google.Dialect = fakeprovider.Google
@@ -314,6 +317,10 @@ func TestRevokingTellsTheProvider(t *testing.T) {
 	}
 	t.Run("one account", func(t *testing.T) {
 		grant := b.connect(p, "alone", "google")
+		for _, query := range []string{"revoke=yes", "revoke=True", "revoke=true&all=1"} {
+			r := b.adminReply("DELETE", "/v1/account/alone?"+query, nil)
+			refusedWith(t, r, http.StatusBadRequest, "InvalidRequest")
+		}
 		if answer := b.admin("DELETE", "/v1/account/alone?revoke=true", nil); answer["revoked"] != true || !dead(grant) {
 			t.Errorf("%v, dead: %v", answer, dead(grant))
 		}
@@ -325,9 +332,14 @@ func TestRevokingTellsTheProvider(t *testing.T) {
 		if said := message(t, r); !strings.Contains(said, `"two"`) || strings.Contains(said, `"one"`) || !strings.Contains(said, "all=true") {
 			t.Errorf("%s", said)
 		}
-		if dead(one) || dead(two) {
+		three := b.connect(p, "three", "again")
+		if said := message(t, b.adminReply("DELETE", "/v1/account/three?revoke=true", nil)); !strings.Contains(said, `"one", "two"`) {
+			t.Errorf("of a client under another name: %s", said)
+		}
+		if dead(one) || dead(two) || dead(three) {
 			t.Error("revoked all the same")
 		}
+		b.admin("DELETE", "/v1/account/three", nil)
 		b.admin("GET", "/v1/account/one", nil)
 		b.admin("DELETE", "/v1/account/one?revoke=true&all=true", nil)
 		if !dead(one) {
@@ -389,6 +401,9 @@ func TestManagementRefusesWhatItDoesNotUnderstand(t *testing.T) {
 		"bad range":             {"/v1/token", "application/json", `{"name":"a","cidrs":["10.0.0.0/64"]}`, 400, "InvalidRequest", "cidrs"},
 		"rule without methods":  {"/v1/token", "application/json", `{"name":"a","allow":["gmail.googleapis.com/**"]}`, 400, "InvalidRequest", "allow"},
 		"presets are not yet":   {"/v1/token", "application/json", `{"name":"a","presets":["gmail-readonly"]}`, 400, "InvalidRequest", "presets"},
+		"no object":             {"/v1/account", "application/json", `["` + secret + `"]`, 400, "InvalidRequest", "the body: must be an object and not an array"},
+		"kind of JSON":          {"/v1/account", "application/json", `{"account":"a","oauth2":{"refreshToken":{"a":"` + secret + `"}}}`, 400, "InvalidRequest", "must be a string and not an object"},
+		"key that has ended":    {"/v1/token", "application/json", `{"name":"a","expires":"2020-01-01T00:00:00Z"}`, 400, "InvalidRequest", "expires"},
 		"end in the odd future": {"/v1/token", "application/json", `{"name":"a","expires":"someday"}`, 400, "InvalidRequest", ""},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -398,7 +413,7 @@ func TestManagementRefusesWhatItDoesNotUnderstand(t *testing.T) {
 			}
 			r := b.do(http.MethodPost, test.path, strings.NewReader(test.body), header...)
 			refusedWith(t, r, test.status, test.code)
-			if !strings.Contains(message(t, r), test.names) {
+			if !strings.Contains(string(r.body), test.names) {
 				t.Errorf("%q is not named: %s", test.names, r.body)
 			}
 			if strings.Contains(string(r.body), secret) {

@@ -21,6 +21,7 @@ var metrics = struct {
 	replays   *prometheus.CounterVec
 	denied    *prometheus.CounterVec
 	skew      *prometheus.GaugeVec
+	consents  *prometheus.CounterVec
 }{
 	tokens: prometheus.NewCounterVec(prometheus.CounterOpts{
 		Name: "bellhop_token_requests_total",
@@ -56,6 +57,10 @@ var metrics = struct {
 		Name: "bellhop_clock_skew_seconds",
 		Help: "By how much the provider's clock is ahead of this machine's, to a second.",
 	}, []string{"provider"}),
+	consents: prometheus.NewCounterVec(prometheus.CounterOpts{
+		Name: "bellhop_consents_total",
+		Help: "Attempts to connect an account, by what came of it: connected, pending, admin_consented, withdrawn, or why not.",
+	}, []string{"provider", "result"}),
 }
 
 // registerMetrics makes them part of the configuration's registry.
@@ -63,7 +68,7 @@ func registerMetrics(registry *prometheus.Registry, a *App) error {
 	var errs []error
 	for _, collector := range []prometheus.Collector{
 		metrics.tokens, metrics.refreshes, metrics.refresh, metrics.proxied,
-		metrics.overhead, metrics.replays, metrics.denied, metrics.skew,
+		metrics.overhead, metrics.replays, metrics.denied, metrics.skew, metrics.consents,
 		accountsCollector{a},
 	} {
 		errs = append(errs, registry.Register(collector))

@@ -27,6 +27,10 @@ type kept struct {
 	vault  *vault.Vault
 	keys   *vault.Keyring
 	shared *broker.Shared
+	// keyset seals, for each purpose apart.
+	keyset *secret.Keyset
+	// resealing follows its rotations.
+	resealing *resealing
 	// handles seals URLs that carry their own authority.
 	handles *secret.Sealer
 }
@@ -107,15 +111,17 @@ func open(o storeOptions, log *slog.Logger) (_ *kept, err error) {
 	host, _ := os.Hostname() // only tells intents apart
 	owner := host + "/" + strconv.Itoa(os.Getpid())
 	return &kept{
-		opened: o, store: st, vault: v, keys: keys,
-		shared:  broker.NewShared(v, owner, clock, log),
-		handles: keyset.Sealer(secret.Handles),
+		opened: o, store: st, vault: v, keys: keys, keyset: keyset,
+		resealing: startResealing(v, log),
+		shared:    broker.NewShared(v, owner, clock, log),
+		handles:   keyset.Sealer(secret.Handles),
 	}, nil
 }
 
 // Destruct closes the store after the last configuration that used it. Token
 // requests under way are waited for: what they bring is saved first.
 func (k *kept) Destruct() error {
+	k.resealing.end()
 	k.shared.Close()
 	return k.store.Close()
 }

@@ -62,6 +62,8 @@ func (p *Provider) build(resolve resolver, cfg provider.Config) (provider.Provid
 		{"token_endpoint", p.TokenEndpoint, &cfg.TokenEndpoint},
 		{"device_authorization_endpoint", p.DeviceAuthorizationEndpoint, &cfg.DeviceAuthorizationEndpoint},
 		{"revocation_endpoint", p.RevocationEndpoint, &cfg.RevocationEndpoint},
+		{"userinfo_endpoint", p.UserinfoEndpoint, &cfg.UserinfoEndpoint},
+		{"url", p.URL, &cfg.URL},
 	} {
 		var err error
 		if *value.into, err = resolve.optional(owner, value.name, value.from); err != nil {
@@ -73,6 +75,12 @@ func (p *Provider) build(resolve resolver, cfg provider.Config) (provider.Provid
 		return nil, err
 	}
 	if cfg.Scopes, err = resolve.all(owner, "scopes", p.Scopes); err != nil {
+		return nil, err
+	}
+	if cfg.Subjects, err = resolve.all(owner, "subjects", p.Subjects); err != nil {
+		return nil, err
+	}
+	if cfg.SubjectsExcept, err = resolve.all(owner, "subjects_except", p.SubjectsExcept); err != nil {
 		return nil, err
 	}
 	if cfg.APIHosts, err = apiHosts(resolve, owner, "api_host", p.APIHosts); err != nil {
@@ -91,8 +99,18 @@ func (p *Provider) build(resolve resolver, cfg provider.Config) (provider.Provid
 	return built, nil
 }
 
-// readKeys reads the files of clients that prove who they are with a key.
+// readKeys reads what clients prove with who they are, but for their secrets.
 func (p *Provider) readKeys(resolve resolver, owner string, cfg *provider.Config) (err error) {
+	if p.CredentialsFile != "" {
+		if cfg.Credentials, err = readSecret(resolve, owner, "credentials_file", p.CredentialsFile); err != nil {
+			return err
+		}
+	}
+	accessToken, err := resolve.optional(owner, "access_token", p.AccessToken)
+	if err != nil {
+		return err
+	}
+	cfg.AccessToken = secret.New(accessToken)
 	if p.ClientCertificate != nil {
 		if cfg.ClientCertificate, err = readSecret(resolve, owner, "client_certificate", p.ClientCertificate.Certificate); err != nil {
 			return err

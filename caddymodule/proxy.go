@@ -315,7 +315,7 @@ func (p *proxy) admit(r *http.Request, c *call, authenticate func(*http.Request)
 	}
 	key, err := authenticate(r)
 	if err == nil {
-		c.key = key.Name
+		c.by(key)
 	}
 	split, parseErr := p.parse(r, key)
 	if parseErr != nil && problem.From(parseErr).Code == problem.InvalidRequest {
@@ -341,6 +341,11 @@ func (p *proxy) admit(r *http.Request, c *call, authenticate func(*http.Request)
 		return nil, err
 	}
 	c.provider = known.Provider
+	if facts.Unregistered = !known.Registered; facts.Unregistered {
+		if err := policy.Judge(key, &facts).Problem(); err != nil {
+			return nil, err
+		}
+	}
 	configured, ok := p.app.run.providers[known.Provider]
 	if !ok {
 		return nil, missingProvider(known.Provider)
@@ -350,7 +355,7 @@ func (p *proxy) admit(r *http.Request, c *call, authenticate func(*http.Request)
 	if err != nil {
 		return nil, hostNotAllowed(err)
 	}
-	kind := batch.KindOf(&request, configured.Type())
+	kind := batch.KindOf(&request, provider.APIsAt(configured.Type(), request.Host))
 	facts.Needs, facts.Request, facts.Envelope = policy.Proxy, &request, kind != batch.None
 	if err := policy.Judge(key, &facts).Problem(); err != nil {
 		return nil, err

@@ -60,29 +60,38 @@ func (h *Handler) serveToken(w http.ResponseWriter, r *http.Request) {
 	a := h.run.app
 	w, done := a.record(w, r, c)
 	defer done()
-	if err := h.admitToken(r, c); err != nil {
+	key, err := h.admitToken(r, c)
+	if err != nil {
 		a.refuse(w, r, c, inEmailEngineWords(err), dialectEmailEngine)
 		return
 	}
-	a.answerToken(w, r, c)
+	a.answerToken(w, r, c, key)
 }
 
 // admitToken decides whether the caller may be given a token of the account,
 // before anything is said of the account.
-func (h *Handler) admitToken(r *http.Request, c *call) error {
+func (h *Handler) admitToken(r *http.Request, c *call) (*policy.Key, error) {
 	a := h.run.app
 	key, err := a.authenticate(r, h.TokenEndpoint != nil && h.TokenEndpoint.QueryKey)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	c.key = key.Name
+	c.by(key)
 	if h.TokenEndpoint == nil {
-		return problem.New(problem.APIEndpointDisabled, "Disabled API endpoint")
+		return nil, problem.New(problem.APIEndpointDisabled, "Disabled API endpoint")
 	}
 	if c.account, err = tokenAccount(r); err != nil {
-		return err
+		return nil, err
 	}
-	decision := policy.Judge(key, &policy.Facts{Account: c.account, Needs: policy.Token, Client: clientAddr(r), Now: clock.Now()})
+	return key, mayHaveToken(r, c, key, true)
+}
+
+// mayHaveToken judges whether the key may be handed a token of c's account. Of
+// an account that is not registered more is wanted.
+func mayHaveToken(r *http.Request, c *call, key *policy.Key, registered bool) error {
+	decision := policy.Judge(key, &policy.Facts{
+		Account: c.account, Unregistered: !registered, Needs: policy.Token, Client: clientAddr(r), Now: clock.Now(),
+	})
 	if decision.Allowed {
 		return nil
 	}
@@ -160,13 +169,13 @@ func checkAccount(id string) error {
 }
 
 // answerToken hands out the token of c's account.
-func (a *App) answerToken(w http.ResponseWriter, r *http.Request, c *call) {
+func (a *App) answerToken(w http.ResponseWriter, r *http.Request, c *call, key *policy.Key) {
 	if r.Method != http.MethodGet && r.Method != http.MethodHead {
 		w.Header().Set("Allow", "GET, HEAD")
 		a.refuse(w, r, c, problem.New(problem.MethodNotAllowed, "Method Not Allowed"), dialectEmailEngine)
 		return
 	}
-	answer, err := a.token(r, c)
+	answer, err := a.token(r, c, key)
 	if err != nil {
 		a.refuse(w, r, c, emailEngineFailure(a, c, err), dialectEmailEngine)
 		return
@@ -174,7 +183,7 @@ func (a *App) answerToken(w http.ResponseWriter, r *http.Request, c *call) {
 	writeJSON(w, http.StatusOK, answer)
 }
 
-func (a *App) token(r *http.Request, c *call) (*tokenAnswer, error) {
+func (a *App) token(r *http.Request, c *call, key *policy.Key) (*tokenAnswer, error) {
 	options, audience, err := tokenOptions(r.URL.RawQuery)
 	if err != nil {
 		return nil, err
@@ -188,6 +197,11 @@ func (a *App) token(r *http.Request, c *call) (*tokenAnswer, error) {
 		return nil, err
 	}
 	c.provider = acct.Provider
+	if !acct.Registered {
+		if err := mayHaveToken(r, c, key, false); err != nil {
+			return nil, inEmailEngineWords(err)
+		}
+	}
 	p, ok := a.run.providers[acct.Provider]
 	if !ok {
 		return nil, problem.New(problem.AccountNotOAuth2, "Not an OAuth2 account")
@@ -195,6 +209,7 @@ func (a *App) token(r *http.Request, c *call) (*tokenAnswer, error) {
 	if audience, err = p.Audience(audience); err != nil {
 		return nil, problem.New(problem.InvalidRequest, "Invalid input").With("fields", []members{{{Name: "message", Value: `"audience" ` + err.Error()}, {Name: "key", Value: "audience"}}})
 	}
+	options.Provider = acct.Provider
 	token, err := s.broker.Token(r.Context(), c.account, audience, options)
 	countToken(acct.Provider, token, err)
 	if err != nil {
@@ -244,8 +259,20 @@ func emailEngineProvider(kind string) string {
 		return "gmail"
 	case provider.TypeMicrosoft:
 		return "outlook"
+	case provider.TypeGoogleServiceAccount:
+		return "gmailService"
+	case provider.TypeMicrosoftApp:
+		return "outlookService"
 	}
 	return kind
+}
+
+// ownGrants are the grants by which tokens are asked for where there is no
+// refresh token.
+var ownGrants = map[string]string{
+	provider.TypeGoogleServiceAccount: "jwt-bearer",
+	provider.TypeMicrosoftApp:         "client_credentials",
+	provider.TypeEmailEngine:          "oauth-token",
 }
 
 // emailEngineFailure says a failed renewal as EmailEngine does. Of the token
@@ -256,17 +283,20 @@ func emailEngineFailure(a *App, c *call, err error) error {
 	if p.Code != problem.OAuthRenewError || !ok {
 		return err
 	}
-	kind := c.provider
+	kind, grant := c.provider, "refresh_token"
 	if configured, ok := a.run.providers[c.provider]; ok {
 		kind = emailEngineProvider(configured.Type())
+		if own, ok := ownGrants[configured.Type()]; ok {
+			grant = own
+		}
 	}
 	said := failure.Code
 	if failure.Description != "" {
 		said += " - " + failure.Description
 	}
-	p.Message = fmt.Sprintf("Token request failed for %s (refresh_token, HTTP %d): %s", kind, failure.Status, said)
+	p.Message = fmt.Sprintf("Token request failed for %s (%s, HTTP %d): %s", kind, grant, failure.Status, said)
 	p.Details = append(p.Details[:len(p.Details):len(p.Details)], problem.Detail{Name: "tokenRequest", Value: members{
-		{Name: "grant", Value: "refresh_token"},
+		{Name: "grant", Value: grant},
 		{Name: "provider", Value: kind},
 		{Name: "status", Value: failure.Status},
 		{Name: "response", Value: members{{Name: "error", Value: failure.Code}, {Name: "error_description", Value: failure.Description}}},

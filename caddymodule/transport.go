@@ -244,6 +244,7 @@ func (a *App) tokenFor(ctx context.Context, out *outbound, o broker.Options) err
 	if out.audience, err = out.provider.Audience(out.Host); err != nil {
 		return hostNotAllowed(err)
 	}
+	o.Provider = out.provider.Name()
 	token, err := s.broker.Token(ctx, out.Account, out.audience, o)
 	countToken(out.provider.Name(), token, err)
 	if err != nil {

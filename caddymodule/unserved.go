@@ -24,16 +24,6 @@ func (a *App) refuseUnserved() error {
 	if a.Keyset != nil && a.Keyset.KMS != "" {
 		return notYet("keyset kms")
 	}
-	for _, p := range a.Providers {
-		kind := p.Type
-		if kind == "" {
-			kind = p.Name
-		}
-		switch kind {
-		case ProviderGoogleServiceAccount, ProviderMicrosoftApp, ProviderEmailEngine:
-			return notYet("provider " + p.Name + ": type " + kind)
-		}
-	}
 	if len(a.Webhooks) > 0 {
 		return notYet("webhook")
 	}
@@ -42,8 +32,6 @@ func (a *App) refuseUnserved() error {
 
 func (h *Handler) refuseUnserved() error {
 	switch {
-	case h.Connect != nil:
-		return notYet("connect")
 	case h.Console:
 		return notYet("console")
 	case h.Auth != nil && h.Auth.Type != "" && h.Auth.Type != AuthKeys:
@@ -63,17 +51,9 @@ func (a *App) warn() {
 				log.Warnf("provider %s: client_secret: is written out in the configuration, where the admin endpoint shows it; write {env.NAME} or {file.path}", p.Name)
 			}
 		}
-		if p.AuthorizationEndpoint != "" || p.DeviceAuthorizationEndpoint != "" || p.UserinfoEndpoint != "" || len(p.AuthorizeParams) > 0 {
-			log.Warnf("provider %s: endpoints and parameters of consent are checked but not used: this version does not serve consent", p.Name)
+		if p.AccessToken != "" && !hasPlaceholder(p.AccessToken) {
+			log.Warnf("provider %s: access_token: is written out in the configuration, where the admin endpoint shows it; write {env.NAME} or {file.path}", p.Name)
 		}
-	}
-	for _, k := range a.Keys {
-		if k.Connect {
-			log.Warnf("key %s: connect: has no effect: this version does not serve consent", k.Name)
-		}
-	}
-	if a.PublicURL != "" {
-		log.Warn("public_url: is checked but not used: this version does not serve consent")
 	}
 	if listen, tcp := a.adminOnTCP(); tcp {
 		log.Warnf("Caddy's admin endpoint is on TCP (%s): every call of `bellhop oauth` needs an admin key there. Put it on a unix socket (admin unix//run/bellhop/admin.sock|0600), or make the first key with `bellhop oauth key new --admin`", listen)

@@ -150,6 +150,9 @@ func (s *service) reachedBy(ctx context.Context, key *policy.Key) (found []vault
 		named[id] = true
 		summary, err := s.vault.Summary(ctx, id)
 		if errors.Is(err, store.ErrNotFound) {
+			if covered, err := s.broker.Account(ctx, id); err == nil {
+				found = append(found, vault.Summary{ID: id, Provider: covered.Provider, State: covered.State})
+			}
 			continue
 		}
 		if err != nil {
@@ -195,7 +198,7 @@ func (h *Handler) reached(r *http.Request, summary vault.Summary) reached {
 // docs/sdk.md says what else they need.
 func sdksOf(providerType, defaultHost, base string) []sdk {
 	host := base + "/{apiHost}"
-	switch providerType {
+	switch provider.APIsAt(providerType, defaultHost) {
 	case provider.TypeGoogle:
 		return []sdk{
 			{"curl", host, "in the place of the API's origin"},
