@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -87,9 +88,7 @@ func anEmailEngine(t *testing.T, r *emailenginetest.Redis, p providerProcess) {
 			"provider": app, "auth": map[string]any{"user": user}, "accessToken": "ya29." + eengineCanary, "refreshToken": "1//0g" + eengineCanary,
 			"expires": expires, "scope": []string{mailScope, "openid"}, "tokenType": "Bearer",
 		}
-		for name, value := range more {
-			record[name] = value
-		}
+		maps.Copy(record, more)
 		return record
 	}
 	r.Account("alice", map[string]string{"name": "Alice A."}, oauth2("AAAG", "alice@example.com", map[string]any{"refreshToken": refreshToken}))
