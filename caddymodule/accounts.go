@@ -530,6 +530,13 @@ func sameUser(a, b *account.Grant) bool {
 
 func (a *App) refreshAccount(s *service, r *http.Request) (any, error) {
 	id := r.PathValue("account")
+	acct, err := s.broker.Account(r.Context(), id)
+	if err != nil {
+		return nil, err
+	}
+	if acct.State == account.Restored { // its token would be served, and nothing renewed
+		return nil, problem.New(problem.Conflict, "Account came from a backup or an import and is not renewed: adopt it when the old instance is gone (`oauth account adopt`)")
+	}
 	token, err := s.broker.Token(r.Context(), id, "", broker.Options{Force: true})
 	if err != nil {
 		return nil, err

@@ -203,6 +203,9 @@ https://account.live.com/consent/Manage.`,
 			if err := to.call("DELETE", accountURL(args[0])+"?"+query.Encode(), nil, &removed); err != nil {
 				return err
 			}
+			if removed["revoked"] == true {
+				return to.say(cmd.OutOrStdout(), removed, "account %s is removed, and its grant is ended at the provider", args[0])
+			}
 			return to.say(cmd.OutOrStdout(), removed, "account %s is removed", args[0])
 		},
 	}

@@ -64,7 +64,7 @@ the one that has the file's client ID. A file that holds no client ID needs
 			if err != nil {
 				return fmt.Errorf("reading %s: %w", args[0], err)
 			}
-			fmt.Fprintf(cmd.ErrOrStderr(), "%s is a %s\n", args[0], format)
+			fmt.Fprintf(cmd.ErrOrStderr(), "%s: %s\n", args[0], format)
 			if err := overrideAccounts(accounts, override); err != nil {
 				return err
 			}
@@ -203,7 +203,7 @@ func (r *importRun) flush() error {
 		r.report.key(k)
 	}
 	r.sent += len(answer.Accounts) + len(answer.Keys)
-	fmt.Fprintf(r.progress, "%d records sent\n", r.sent)
+	fmt.Fprintf(r.progress, "%s sent\n", numberOf(r.sent, "record"))
 	r.page.Accounts, r.page.Keys, r.size = nil, nil, 0
 	r.notes, r.keyNotes = nil, nil
 	return nil

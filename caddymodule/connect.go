@@ -376,7 +376,7 @@ func (v *visit) withdraw() error {
 // begin anything: its visitors would not see who asks for what.
 func (v *visit) readForm() error {
 	site, origin := v.r.Header.Get("Sec-Fetch-Site"), v.r.Header.Get("Origin")
-	// Our pages send no Origin but "null", for they name themselves to nobody.
+	// Who says "null" hides where they are from; only Sec-Fetch-Site helps then.
 	own := site == "same-origin" || site == "none" || site == "" && origin != "null"
 	if !own || origin != "" && origin != "null" && origin != v.app.run.publicURL.String() {
 		return &consent.Refusal{

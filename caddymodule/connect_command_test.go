@@ -715,6 +715,21 @@ func TestPendingConsentIsConfirmed(t *testing.T) {
 	s.inNoLog()
 }
 
+func TestRemoveSaysWhetherTheGrantIsEnded(t *testing.T) {
+	s := startCommandSite(t)
+	for id, want := range map[string]string{
+		"alice --revoke": "account alice is removed, and its grant is ended at the provider\n",
+		"bob":            "account bob is removed\n",
+	} {
+		args := strings.Fields(id)
+		c := s.runs("connect", "google", args[0])
+		c.succeeds(fakeprovider.Decision{})
+		if out := s.commands().must(append([]string{"account", "remove"}, args...)...); out != want {
+			t.Errorf("%s: %q, want %q", id, out, want)
+		}
+	}
+}
+
 func TestAdoptCommand(t *testing.T) {
 	s := startCommandSite(t)
 	opened, err := runningApp(t).run.open()
@@ -738,6 +753,9 @@ func TestAdoptCommand(t *testing.T) {
 		if _, err := c.run(append([]string{"account", "adopt"}, args...)...); err == nil {
 			t.Errorf("%v is accepted", args)
 		}
+	}
+	if _, err := c.run("account", "refresh", "team/bob"); err == nil || !strings.Contains(err.Error(), "account adopt") {
+		t.Errorf("renewed before it was adopted, or said to be: %v", err)
 	}
 	if out := c.must("account", "adopt", "team/bob"); out != "account team/bob is adopted; it is connected\n" {
 		t.Errorf("%q", out)

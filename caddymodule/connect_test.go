@@ -385,7 +385,7 @@ func TestConsentIsSentSoThatNothingKeepsIt(t *testing.T) {
 	answers["the regret"] = v.submit(answers["the end"])
 	for name, r := range answers {
 		for field, want := range map[string]string{
-			"Cache-Control": "no-store", "Referrer-Policy": "no-referrer", "X-Content-Type-Options": "nosniff",
+			"Cache-Control": "no-store", "Referrer-Policy": "same-origin", "X-Content-Type-Options": "nosniff",
 			"X-Frame-Options": "DENY", "Cross-Origin-Opener-Policy": "same-origin",
 		} {
 			if got := r.header.Get(field); got != want {

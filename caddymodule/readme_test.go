@@ -183,7 +183,7 @@ func TestTheReadmeConnectsAFirstAccount(t *testing.T) {
 		},
 		{
 			heading: "Microsoft",
-			client:  fakeprovider.Client{ID: "microsoft-client", Dialect: fakeprovider.Microsoft, RedirectURIs: []string{"http://localhost:8085/oauth/callback"}},
+			client:  fakeprovider.Client{ID: "microsoft-client", Dialect: fakeprovider.Microsoft, RedirectURIs: []string{"http://localhost/oauth/callback"}},
 			standIn: "authorization_endpoint PROVIDER/organizations/oauth2/v2.0/authorize\ntoken_endpoint PROVIDER/organizations/oauth2/v2.0/token",
 		},
 		{

@@ -215,6 +215,11 @@ func (a *App) token(r *http.Request, c *call, key *policy.Key) (*tokenAnswer, er
 	if err != nil {
 		return nil, nameConsent(err, p, audience)
 	}
+	if acct.User == "" { // the provider may just have said it
+		if acct, err = s.broker.Account(r.Context(), c.account); err != nil {
+			return nil, err
+		}
+	}
 	answer := &tokenAnswer{
 		Account:          acct.ID,
 		User:             acct.User,

@@ -257,7 +257,20 @@ func TestEmailEnginesAccountsCallTheirOwnProvidersAPIs(t *testing.T) {
 		b.admin("POST", "/v1/account", unattended(id, "legacy"))
 	}
 	key := b.addKey("all", map[string]any{"accounts": []string{"*"}, "token": true})
-	if answer := tokenOf(t, b.get(tokenURL("g"), key)); answer.AccessToken != "ee-g" || answer.App != "legacy" {
+	if answer := tokenOf(t, b.get(tokenURL("g"), key)); answer.AccessToken != "ee-g" || answer.App != "legacy" || answer.User != "u@example.com" {
+		t.Errorf("%+v", answer)
+	}
+	// Who the account is, is known from the first answer on, unless it was said.
+	if shown := b.admin("GET", "/v1/account/g", nil); shown["email"] != "u@example.com" {
+		t.Errorf("%v", shown)
+	}
+	if list := b.admin("GET", "/v1/accounts?query=u@example", nil); list["total"] == 0.0 {
+		t.Errorf("%v", list)
+	}
+	said := unattended("said", "legacy")
+	said["oauth2"].(map[string]any)["auth"] = map[string]any{"user": "said@example.com"}
+	b.admin("POST", "/v1/account", said)
+	if answer := tokenOf(t, b.get(tokenURL("said"), key)); answer.User != "said@example.com" {
 		t.Errorf("%+v", answer)
 	}
 	for path, want := range map[string]string{

@@ -62,6 +62,8 @@ type Answer struct {
 	// RefreshToken is zero when the answer had none, or an empty one: the old
 	// one stays.
 	RefreshToken secret.String
+	// User is the login that the token is for, where the answer says it.
+	User string
 	// Scopes as granted; nil when the answer did not say.
 	Scopes []string
 	// Life is expires_in; when the answer had none that makes sense it is the

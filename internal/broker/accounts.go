@@ -251,7 +251,7 @@ func (b *Broker) Remove(ctx context.Context, id string, revoke bool) error {
 				return notConfigured(g.Provider)
 			}
 			if err := p.Revoke(ctx, g.RefreshToken); err != nil {
-				return problem.New(problem.ProviderError, "revoking the grant: "+err.Error()).Because(err)
+				return notRevoked(p.Name(), err)
 			}
 			revoke = false
 		}
@@ -265,6 +265,18 @@ func (b *Broker) Remove(ctx context.Context, id string, revoke bool) error {
 		b.cache.Invalidate(id)
 		return nil
 	}
+}
+
+// notRevoked is what callers are told of a grant that goes on at the provider.
+func notRevoked(provider string, err error) error {
+	f, answered := errors.AsType[*account.Failure](err)
+	switch {
+	case !answered: // there is nothing to ask
+		return problem.New(problem.Conflict, "The grant cannot be ended from here: "+err.Error()).Because(err)
+	case f.Meaning == account.ProviderDown, f.Meaning == account.Throttled:
+		return unavailable("The provider "+provider+" did not end the grant: "+f.Sentence(), f.RetryAfter).Because(f)
+	}
+	return problem.New(problem.ProviderError, "The provider "+provider+" did not end the grant: "+f.Sentence()).Because(f)
 }
 
 func (b *Broker) providerNames() string {

@@ -222,6 +222,9 @@ func succeed(p Provider, g *account.Grant, n need, number uint64, a account.Answ
 	if g.State == account.Init || g.State == account.AuthenticationError {
 		g.State = account.Connected
 	}
+	if g.User == "" {
+		g.User = a.User
+	}
 	kept := g.Access[:0]
 	for _, t := range g.Access {
 		if t.Expires.After(now) {

@@ -132,7 +132,7 @@ func TestPagesHaveNothingButWhatTheirPolicyAllows(t *testing.T) {
 func TestPagesAreSentSoThatNothingKeepsThem(t *testing.T) {
 	rec, _ := write(t, Withdrawn{App: "Acme", Account: "alice"})
 	for name, want := range map[string]string{
-		"Cache-Control": "no-store", "Referrer-Policy": "no-referrer", "X-Content-Type-Options": "nosniff",
+		"Cache-Control": "no-store", "Referrer-Policy": "same-origin", "X-Content-Type-Options": "nosniff",
 		"X-Frame-Options": "DENY", "Cross-Origin-Opener-Policy": "same-origin", "Content-Type": "text/html; charset=utf-8",
 	} {
 		if got := rec.Header().Get(name); got != want {

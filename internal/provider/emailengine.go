@@ -148,6 +148,7 @@ func (e *emailEngine) ask(ctx context.Context, req account.RefreshRequest) (acco
 // emailEngineToken is the answer of EmailEngine's token endpoint.
 type emailEngineToken struct {
 	Account     string   `json:"account"`
+	User        string   `json:"user"`
 	AccessToken string   `json:"accessToken"`
 	Provider    string   `json:"provider"`
 	Scopes      []string `json:"registeredScopes"`
@@ -161,7 +162,7 @@ var ciphertext = regexp.MustCompile(`^\$wd[0-9]+\$`)
 func (t *emailEngineToken) answer(id string, resp *response) (account.Answer, *account.Failure) {
 	switch {
 	case t.Account != id:
-		return account.Answer{}, oddAnswer(resp, account.ProviderDown, "EmailEngine answered for another account than it was asked for.")
+		return account.Answer{}, oddAnswer(resp, account.Unlisted, "EmailEngine answered for another account than it was asked for.")
 	case t.AccessToken == "":
 		f := oddAnswer(resp, account.Unlisted, "EmailEngine has no access token for this account; its authentication server may know a password only.")
 		f.Mend = "Give the account an OAuth2 application in EmailEngine."
@@ -173,7 +174,7 @@ func (t *emailEngineToken) answer(id string, resp *response) (account.Answer, *a
 	case !canBeSent(t.AccessToken):
 		return account.Answer{}, oddAnswer(resp, account.ProviderDown, "EmailEngine answered with an access token that no header can carry.")
 	}
-	a := account.Answer{AccessToken: secret.New(t.AccessToken), Scopes: t.Scopes, Life: usualLife, Assumed: true}
+	a := account.Answer{AccessToken: secret.New(t.AccessToken), User: legible(t.User), Scopes: t.Scopes, Life: usualLife, Assumed: true}
 	now := time.Now()
 	if date, err := http.ParseTime(resp.header.Get("Date")); err == nil {
 		a.Date, now = date, date // the end is by that clock
