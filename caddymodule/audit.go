@@ -49,17 +49,32 @@ func (a *App) record(w http.ResponseWriter, r *http.Request, c *call) (http.Resp
 	return rec, func() {
 		a.count(c, rec.Status())
 		if a.run.audit != nil {
-			a.auditLine(c, r, rec.Status(), rec.Size())
+			a.audit(c, r, rec.Status(), rec.Size())
 		}
 	}
 }
 
-func (a *App) auditLine(c *call, r *http.Request, status, bytes int) {
-	decision := "allowed"
+// What was decided about a call.
+const (
+	decisionAllowed = "allowed"
+	decisionRefused = "refused"
+)
+
+// audit tells of one call, to the log and to who asks for the last ones.
+func (a *App) audit(c *call, r *http.Request, status, bytes int) {
+	told := activeCall{
+		Time: c.begun, Route: c.route, Decision: decisionAllowed, Key: c.key, Account: c.account, Provider: c.provider,
+		Method: r.Method, Host: c.host, Path: c.path, Client: clientOf(r), Status: status, Bytes: bytes, Result: c.result,
+	}
+	took := time.Since(c.begun)
+	told.Duration = float64(took.Microseconds()) / 1000
 	if c.problem != nil {
-		decision = "refused"
+		told.Decision, told.Problem = decisionRefused, c.problem.Code
 	} else if a.Audit == AuditDenied {
 		return
+	}
+	if s, err := a.run.open(); err == nil {
+		s.activity.add(told)
 	}
 	entry := a.run.audit.Check(zapcore.InfoLevel, "call")
 	if entry == nil {
@@ -67,23 +82,23 @@ func (a *App) auditLine(c *call, r *http.Request, status, bytes int) {
 	}
 	fields := make([]zap.Field, 0, 13)
 	fields = append(fields,
-		zap.String("route", c.route),
-		zap.String("decision", decision),
-		zap.String("key", c.key),
-		zap.String("account", c.account),
-		zap.String("method", r.Method),
-		zap.String("host", c.host),
-		zap.String("path", c.path),
-		zap.String("client", clientOf(r)),
+		zap.String("route", told.Route),
+		zap.String("decision", told.Decision),
+		zap.String("key", told.Key),
+		zap.String("account", told.Account),
+		zap.String("method", told.Method),
+		zap.String("host", told.Host),
+		zap.String("path", told.Path),
+		zap.String("client", told.Client),
 		zap.Int("status", status),
 		zap.Int("bytes", bytes),
-		zap.Duration("duration", time.Since(c.begun)),
+		zap.Duration("duration", took),
 	)
-	if c.result != "" {
-		fields = append(fields, zap.String("result", c.result))
+	if told.Result != "" {
+		fields = append(fields, zap.String("result", told.Result))
 	}
-	if c.problem != nil {
-		fields = append(fields, zap.String("problem", string(c.problem.Code)))
+	if told.Problem != "" {
+		fields = append(fields, zap.String("problem", string(told.Problem)))
 	}
 	entry.Write(fields...)
 }

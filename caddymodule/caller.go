@@ -31,7 +31,21 @@ func (a *App) authenticate(r *http.Request, queryKey bool) (*policy.Key, error) 
 	if key == nil || key.Expired(clock.Now()) {
 		return nil, policy.InvalidKey()
 	}
+	if key.Rate != "" {
+		if err := a.countCall(key); err != nil {
+			return nil, err
+		}
+	}
 	return key, nil
+}
+
+// countCall returns the problem of a call that is more than the key's rate.
+func (a *App) countCall(key *policy.Key) error {
+	s, err := a.run.open()
+	if err != nil {
+		return err
+	}
+	return errorOf(s.rates.take(key, clock.Now()))
 }
 
 // clientAddr is the caller's address: behind trusted proxies the one that they

@@ -169,6 +169,8 @@ type shownKey struct {
 	Connect  bool           `json:"connect"`
 	Expires  time.Time      `json:"expires,omitzero"`
 	CIDRs    []netip.Prefix `json:"cidrs,omitempty"`
+	// Rate is how often it may call.
+	Rate string `json:"rate,omitempty"`
 	// Allow are the key's rules; May are the same as sentences.
 	Allow   []string  `json:"allow,omitempty"`
 	May     []string  `json:"may,omitempty"`
@@ -186,7 +188,7 @@ func (a *App) shownKey(k *policy.Key) shownKey {
 	s := shownKey{
 		ID: k.Hash, Name: k.Name, Accounts: k.Accounts, Token: k.Token, Admin: k.Admin, Connect: k.Connect,
 		Expires: k.Expires, CIDRs: k.CIDRs, Created: k.Created, Source: "store",
-		Scopes: []string{"api"}, Description: k.Description,
+		Scopes: []string{"api"}, Description: k.Description, Rate: k.Rate,
 	}
 	if bound, ok := k.Account(); ok {
 		s.Account = &bound

@@ -196,7 +196,7 @@ func TestKeyCommands(t *testing.T) {
 		t.Errorf("%q", list)
 	}
 	// Who gives a limit must not get a key without it.
-	for _, limit := range [][]string{{"--allow", "GET"}, {"--token", "--allow", "GET *"}, {"--preset", "gmail-read"}, {"--rate", "10/s"}} {
+	for _, limit := range [][]string{{"--allow", "GET"}, {"--token", "--allow", "GET *"}, {"--preset", "gmail-read"}, {"--rate", "10/day"}} {
 		if out, err := c.run(append([]string{"key", "add", "limited", "--account", "*"}, limit...)...); err == nil || out != "" {
 			t.Errorf("%v: %q", limit, out)
 		}

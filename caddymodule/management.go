@@ -42,6 +42,7 @@ func (a *App) operations() map[string]map[string]operation {
 		"/v1/account/{account}/refresh":   {http.MethodPost: a.refreshAccount},
 		"/v1/account/{account}/disable":   {http.MethodPost: a.disableAccount},
 		"/v1/account/{account}/enable":    {http.MethodPost: a.enableAccount},
+		"/v1/activity":                    {http.MethodGet: a.listActivity},
 		"/v1/import":                      {http.MethodPost: a.importRecords},
 		"/v1/account/{account}/confirm":   {http.MethodPut: a.confirmAccount},
 		"/v1/account/{account}/adopt":     {http.MethodPost: a.adoptAccount},

@@ -33,6 +33,10 @@ type kept struct {
 	resealing *resealing
 	// handles seals URLs that carry their own authority.
 	handles *secret.Sealer
+	// activity is of the last calls.
+	activity *activity
+	// rates counts calls of keys that may make only so many.
+	rates rates
 }
 
 // storeOptions say what is opened. Two configurations that differ in them
@@ -115,6 +119,7 @@ func open(o storeOptions, log *slog.Logger) (_ *kept, err error) {
 		resealing: startResealing(v, log),
 		shared:    broker.NewShared(v, owner, clock, log),
 		handles:   keyset.Sealer(secret.Handles),
+		activity:  new(activity),
 	}, nil
 }
 

@@ -127,6 +127,12 @@ func (r Rate) Calls() int { return r.calls }
 // Per returns the span of time that Calls is counted over.
 func (r Rate) Per() time.Duration { return r.per }
 
+// sentence says the limit.
+func (r Rate) sentence() string {
+	span := map[time.Duration]string{time.Second: "a second", time.Minute: "a minute", time.Hour: "an hour"}[r.per]
+	return fmt.Sprintf("may call %d times %s", r.calls, span)
+}
+
 // IsZero reports whether there is no limit.
 func (r Rate) IsZero() bool { return r.text == "" }
 

@@ -122,6 +122,9 @@ func sentences(key *policy.Key) []string {
 	case !allows:
 		may = append(may, "may call everything else of its accounts' APIs")
 	}
+	if rate, err := ParseRate(key.Rate); err == nil {
+		may = append(may, rate.sentence())
+	}
 	for _, permission := range []struct {
 		has  bool
 		text string

@@ -33,7 +33,8 @@ type Key struct {
 	Expires time.Time `json:"expires,omitzero"`
 	// CIDRs are where the caller's address must be; empty: anywhere.
 	CIDRs []netip.Prefix `json:"cidrs,omitempty"`
-	// Rate is how often the key may call.
+	// Rate is how often the key may call, such as "10/s"; empty: as often as it
+	// likes.
 	Rate string `json:"rate,omitempty"`
 	// Rules are the calls that the key may make; none and no presets: any.
 	Rules []Rule `json:"allow,omitempty"`
@@ -77,8 +78,6 @@ func (k *Key) Validate() error {
 		return fmt.Errorf("key %s: token does not go with rules or presets, because whoever holds an access token has its whole scope", k.Name)
 	case len(k.Presets) > 0:
 		return fmt.Errorf("key %s: not yet: presets", k.Name)
-	case k.Rate != "":
-		return fmt.Errorf("key %s: not yet: rate", k.Name)
 	}
 	return nil
 }

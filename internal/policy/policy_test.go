@@ -105,7 +105,7 @@ func TestValidate(t *testing.T) {
 		"empty rule":               {func(k *Key) { k.Rules = []Rule{{}} }, "empty"},
 		"too many rules":           {func(k *Key) { k.Rules = slices.Repeat(mustParse("GET *"), 257) }, "more than 256"},
 		"presets":                  {func(k *Key) { k.Presets = []string{"read"} }, "not yet: presets"},
-		"rate":                     {func(k *Key) { k.Rate = "10/s" }, "not yet: rate"},
+		"rate":                     {func(k *Key) { k.Rate = "10/s" }, ""},
 		"token with rules":         {func(k *Key) { k.Token, k.Rules = true, mustParse("GET *") }, "whole scope"},
 		"token with presets":       {func(k *Key) { k.Token, k.Presets = true, []string{"read"} }, "whole scope"},
 		"expiry in the past is ok": {func(k *Key) { k.Expires = time.Unix(1, 0) }, ""},

@@ -77,6 +77,8 @@ type Problem struct {
 	Status int
 	// RetryAfter is when to come back; 0 says nothing.
 	RetryAfter time.Duration
+	// Limit is how many calls the caller's rate allows at once; 0 says nothing.
+	Limit int
 	// Challenge is the value of WWW-Authenticate; empty for none.
 	Challenge string
 	// Details are further members of the JSON answer, in order.
