@@ -240,9 +240,19 @@ func TestRemoving(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t, account.RotationSingleUse)
 		w.register("alice")
-		w.provider.set(func(p *fakeProvider) { p.revokeErr = errors.New("down") })
-		if err := w.Remove(t.Context(), "alice", true); code(err) != problem.ProviderError {
-			t.Errorf("with a revocation that fails: %v", err)
+		for _, test := range []struct {
+			err  error
+			want problem.Code
+		}{
+			{&account.Failure{Meaning: account.ProviderDown}, problem.ProviderUnavailable},
+			{&account.Failure{Meaning: account.Throttled}, problem.ProviderUnavailable},
+			{&account.Failure{Meaning: account.ClientMisconfigured}, problem.ProviderError},
+			{errors.New("there is no revocation"), problem.Conflict},
+		} {
+			w.provider.set(func(p *fakeProvider) { p.revokeErr = test.err })
+			if err := w.Remove(t.Context(), "alice", true); code(err) != test.want {
+				t.Errorf("%v: %v", test.err, err)
+			}
 		}
 		w.token("alice", "", Options{})
 		w.provider.set(func(p *fakeProvider) { p.revokeErr = nil })
@@ -255,7 +265,7 @@ func TestRemoving(t *testing.T) {
 		}
 		w.register("alice")
 		w.token("alice", "", Options{})
-		if w.provider.revokes != 2 {
+		if w.provider.revokes != 5 {
 			t.Errorf("revoked %d times", w.provider.revokes)
 		}
 	})
