@@ -1,6 +1,7 @@
 package caddymodule
 
 import (
+	"cmp"
 	"net/http"
 	"strings"
 	"sync"
@@ -73,16 +74,8 @@ func (a *App) listActivity(s *service, r *http.Request) (any, error) {
 	if decision != "" && decision != decisionAllowed && decision != decisionRefused {
 		return nil, problem.New(problem.InvalidRequest, "decision: must be "+decisionAllowed+" or "+decisionRefused)
 	}
-	return answer("audit", auditOr(a.Audit), "activity", s.activity.last(n, func(c *activeCall) bool {
+	return answer("audit", cmp.Or(a.Audit, AuditOn), "activity", s.activity.last(n, func(c *activeCall) bool {
 		return (key == "" || c.Key == key) && (account == "" || c.Account == account) &&
 			(host == "" || strings.EqualFold(c.Host, host)) && (decision == "" || c.Decision == decision)
 	})), nil
-}
-
-// auditOr is which calls are audited.
-func auditOr(configured string) string {
-	if configured == "" {
-		return AuditOn
-	}
-	return configured
 }

@@ -18,8 +18,8 @@ import (
 	"github.com/bellhop-proxy/bellhop/internal/target"
 )
 
-// formPath is where applications ask for links that people consent by. It is
-// the one operation that needs no admin key.
+// formPath is where applications ask for links that people consent by. A key
+// with `connect` will do for it, and to confirm what comes of a link.
 const formPath = "/v1/authentication/form"
 
 // formRequest is the body of POST /v1/authentication/form.

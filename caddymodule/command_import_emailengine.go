@@ -217,11 +217,7 @@ func (i *emailEngineImport) accounts(some []emailengine.Account) error {
 			}
 			continue
 		}
-		result := importRefused
-		if _, ok := errors.AsType[notCarried](err); ok {
-			result = importSkipped
-		}
-		i.report.account(importedAccount{Account: a.ID, Provider: in.Provider, Result: result, Reason: err.Error()})
+		i.report.account(importedAccount{Account: a.ID, Provider: in.Provider, Result: unused(err), Reason: err.Error()})
 	}
 	return nil
 }
@@ -231,6 +227,14 @@ type notCarried string
 
 // Error implements error.
 func (n notCarried) Error() string { return string(n) }
+
+// unused is the result of a record that is not imported for err.
+func unused(err error) importResult {
+	if _, ok := errors.AsType[notCarried](err); ok {
+		return importSkipped
+	}
+	return importRefused
+}
 
 // readAccount is what becomes of an account of EmailEngine's.
 func (i *emailEngineImport) readAccount(a emailengine.Account) (in importAccount, note string, err error) {
@@ -305,11 +309,7 @@ func (i *emailEngineImport) tokens(some []emailengine.Token) error {
 			}
 			continue
 		}
-		result := importRefused
-		if _, ok := errors.AsType[notCarried](err); ok {
-			result = importSkipped
-		}
-		i.report.key(importedKey{Name: in.Name, ID: in.Hash, Result: result, Reason: err.Error()})
+		i.report.key(importedKey{Name: in.Name, ID: in.Hash, Result: unused(err), Reason: err.Error()})
 	}
 	return nil
 }

@@ -56,9 +56,9 @@ func printProblem(h http.Header, r *http.Request, p *problem.Problem, d dialect)
 		h.Set("Retry-After", strconv.Itoa(int(math.Ceil(p.RetryAfter.Seconds()))))
 	}
 	if p.Limit > 0 {
-		h.Set("X-RateLimit-Limit", strconv.Itoa(p.Limit))
-		h.Set("X-RateLimit-Remaining", "0")
-		h.Set("X-RateLimit-Reset", h.Get("Retry-After"))
+		h.Set("X-Ratelimit-Limit", strconv.Itoa(p.Limit))
+		h.Set("X-Ratelimit-Remaining", "0")
+		h.Set("X-Ratelimit-Reset", h.Get("Retry-After"))
 	}
 	var body any
 	switch d {

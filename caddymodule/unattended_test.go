@@ -17,10 +17,13 @@ import (
 	"time"
 
 	"github.com/go-jose/go-jose/v4"
+
+	"github.com/bellhop-proxy/bellhop/internal/fakeprovider/emailengine"
 )
 
-// unattendedServer stands in for Google's and Microsoft's token endpoints, for
-// an EmailEngine, and for the APIs, which echo the token that they get.
+// unattendedServer stands in for Google's and Microsoft's token endpoints, with
+// a fake EmailEngine beside them, and for the APIs, which echo the token that
+// they get.
 type unattendedServer struct {
 	*httptest.Server
 	key    *rsa.PrivateKey
@@ -45,7 +48,7 @@ func newUnattendedServer(t *testing.T) *unattendedServer {
 		}
 		_, _ = fmt.Fprintf(w, `{"access_token":"app-%d","expires_in":3600,"token_type":"Bearer"}`, n)
 	})
-	mux.HandleFunc("GET /v1/account/{account}/oauth-token", u.emailEngine)
+	mux.Handle("GET /v1/account/{account}/oauth-token", newEmailEngine())
 	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Content-Type", "application/json")
 		_ = json.NewEncoder(w).Encode(map[string]string{"token": r.Header.Get("Authorization"), "path": r.URL.Path})
@@ -86,19 +89,21 @@ func (u *unattendedServer) google(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-func (u *unattendedServer) emailEngine(w http.ResponseWriter, r *http.Request) {
-	id := r.PathValue("account")
-	if r.Header.Get("Authorization") != "Bearer "+strings.Repeat("e", 64) || id == "unknown" {
-		w.WriteHeader(http.StatusNotFound)
-		_, _ = fmt.Fprint(w, `{"statusCode":404,"error":"Not Found","message":"Account record was not found for requested ID"}`)
-		return
+// newEmailEngine is an EmailEngine with accounts at Google and at Microsoft.
+func newEmailEngine() *emailengine.Server {
+	e := new(emailengine.Server)
+	e.SetTokens(strings.Repeat("e", 64))
+	for id, at := range map[string]struct{ provider, scope string }{
+		"g":    {"gmail", "https://mail.google.com/"},
+		"said": {"gmail", "https://mail.google.com/"},
+		"ms":   {"outlook", "https://graph.microsoft.com/Mail.Read"},
+	} {
+		e.SetAccount(id, emailengine.Account{
+			User: "u@example.com", AccessToken: "ee-" + id, Provider: at.provider, Scopes: []string{at.scope},
+			Expires: time.Now().Add(time.Hour), Cached: true, App: "AAAB",
+		})
 	}
-	provider, scopes := "gmail", `["https://mail.google.com/"]`
-	if id == "ms" {
-		provider, scopes = "outlook", `["https://graph.microsoft.com/Mail.Read"]`
-	}
-	_, _ = fmt.Fprintf(w, `{"account":%q,"user":"u@example.com","accessToken":"ee-%s","provider":%q,"registeredScopes":%s,"expires":%q,"cached":true,"app":"AAAB"}`,
-		id, id, provider, scopes, time.Now().Add(time.Hour).UTC().Format(timestamp))
+	return e
 }
 
 const unattendedCaddyfile = `{

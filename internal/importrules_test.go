@@ -59,22 +59,22 @@ var importRules = []importRule{
 	{
 		name:  "the broker knows neither stores nor the wire",
 		of:    []string{"internal/broker"},
-		never: []string{module + "/internal/store/badger", module + "/internal/target", module + "/internal/policy", module + "/internal/fakeprovider"},
+		never: []string{module + "/internal/store/badger", module + "/internal/target", module + "/internal/policy", module + "/internal/consent", module + "/internal/backup"},
 	},
 	{
-		name:  "consent knows neither what keeps accounts nor the pages that people see",
+		name:  "consent knows neither how accounts are kept nor the pages that people see",
 		of:    []string{"internal/consent"},
 		never: []string{module + "/internal/store/badger", module + "/internal/vault", module + "/internal/target", module + "/internal/policy", module + "/internal/pages"},
 	},
 	{
 		name:  "the nouns know no one who uses them",
 		of:    []string{"internal/account", "internal/secret", "internal/problem"},
-		never: []string{module + "/internal/broker", module + "/internal/provider", module + "/internal/store", module + "/internal/vault"},
+		never: []string{module + "/internal/broker", module + "/internal/provider", module + "/internal/consent", module + "/internal/store", module + "/internal/vault"},
 	},
 	{
 		name:  "a provider knows neither store nor broker",
 		of:    []string{"internal/provider"},
-		never: []string{module + "/internal/store", module + "/internal/vault", module + "/internal/broker", module + "/internal/policy", module + "/internal/target"},
+		never: []string{module + "/internal/store", module + "/internal/vault", module + "/internal/broker", module + "/internal/consent", module + "/internal/policy", module + "/internal/target"},
 	},
 	{
 		name:  "a backup knows what is kept, and nobody who uses it",
@@ -117,6 +117,11 @@ var importRules = []importRule{
 		of:     []string{"internal/..."},
 		except: []string{"internal/fakeprovider/..."},
 		never:  []string{module + "/internal/fakeprovider"},
+	},
+	{
+		name:  "the fake provider shares no code with what it tests",
+		of:    []string{"internal/fakeprovider/..."},
+		never: []string{module + "/internal/account", module + "/internal/broker", module + "/internal/consent", module + "/internal/provider", module + "/internal/secret"},
 	},
 }
 

@@ -38,12 +38,12 @@ const (
 	maxHeader = 4 << 10
 	// chunkSize is how much a chunk holds before it is sealed.
 	chunkSize = 64 << 10
-	// MaxEntry is the greatest length of an entry's text. It is more than a
+	// maxEntry is the greatest length of an entry's text. It is more than a
 	// store takes.
-	MaxEntry = 512 << 10
+	maxEntry = 512 << 10
 	// maxChunk bounds a sealed chunk: chunkSize, an entry and its key on top of
 	// it, and what sealing adds.
-	maxChunk = chunkSize + MaxEntry + 16<<10
+	maxChunk = chunkSize + maxEntry + 16<<10
 	// frameSize is what stands before a sealed chunk.
 	frameSize = 5
 )
@@ -111,8 +111,8 @@ func NewWriter(out io.Writer, seal *secret.Sealer, h Header) (*Writer, error) {
 // Write adds an entry.
 func (w *Writer) Write(e vault.Entry) error {
 	text := e.Text.Reveal()
-	if len(text) > MaxEntry {
-		return fmt.Errorf("writing backup: entry %s has %d bytes, at most %d are allowed", e.Key, len(text), MaxEntry)
+	if len(text) > maxEntry {
+		return fmt.Errorf("writing backup: entry %s has %d bytes, at most %d are allowed", e.Key, len(text), maxEntry)
 	}
 	encoded, err := json.Marshal(line{e.Key, json.RawMessage(text)})
 	if err != nil {

@@ -227,7 +227,7 @@ func TestWriteRefusesWhatNobodyCouldRead(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for name, text := range map[string]string{"too long": `"` + strings.Repeat("x", MaxEntry) + `"`, "no JSON": canary} {
+	for name, text := range map[string]string{"too long": `"` + strings.Repeat("x", maxEntry) + `"`, "no JSON": canary} {
 		if err := w.Write(vault.Entry{Key: "grant/a", Text: secret.New(text)}); err == nil || strings.Contains(err.Error(), canary) {
 			t.Errorf("%s: %v", name, err)
 		}

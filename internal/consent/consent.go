@@ -86,7 +86,7 @@ type Spent interface {
 	// Spend marks a link as used until it would have expired anyway, or returns
 	// store.ErrConflict if it was.
 	Spend(ctx context.Context, link string, until time.Time) error
-	// Unspend takes that back.
+	// Unspend takes the mark back.
 	Unspend(ctx context.Context, link string) error
 	// IsSpent reports whether a link was used.
 	IsSpent(ctx context.Context, link string) (bool, error)

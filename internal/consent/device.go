@@ -4,7 +4,6 @@ import (
 	"context"
 	"time"
 
-	"github.com/bellhop-proxy/bellhop/internal/account"
 	"github.com/bellhop-proxy/bellhop/internal/provider"
 	"github.com/bellhop-proxy/bellhop/internal/secret"
 )
@@ -62,8 +61,7 @@ func (s *Service) PollDevice(ctx context.Context, sealed string) (*Outcome, erro
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), finishing)
 	defer cancel()
 	expected := expect(l, g)
-	var c account.Consent
-	c, err = p.PollDevice(ctx, provider.DeviceRequest{
+	c, err := p.PollDevice(ctx, provider.DeviceRequest{
 		DeviceCode: secret.New(a.DeviceCode), Scopes: scopes(p, l, g),
 		KnownIssuer: knownIssuer(l, g), ProveEmail: expected.proof,
 	})

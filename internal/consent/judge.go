@@ -1,6 +1,7 @@
 package consent
 
 import (
+	"cmp"
 	"strings"
 	"unicode"
 
@@ -40,7 +41,6 @@ func expect(l *Link, g *account.Grant) expectation {
 		if l.Email != "" && foldAddress(l.Email) == foldAddress(g.User) {
 			e.shown = l.Email // the link told it already
 		}
-		e.proof = false
 		return e
 	}
 	switch {
@@ -84,8 +84,8 @@ func (e expectation) judge(providerType string, who account.Identity) *Refusal {
 	case e.named && who.Subject == "":
 		return &Refusal{
 			Reason: MailboxUnproven,
-			Reads:  "The provider does not say who consented, so nobody can tell whether it is the same person as before.",
-			Mend:   "The operator can have it say so, with openid in the provider's scopes or a userinfo_endpoint, or accept anybody for this once.",
+			Reads:  "Nobody can tell whether you are the same person as before.",
+			Mend:   cmp.Or(who.Lacks, "The provider has to say who consented: the operator adds openid to its scopes, or a userinfo_endpoint."),
 		}
 	case e.email == "" && e.domain == "":
 		return nil
@@ -127,7 +127,10 @@ func unproven(providerType string, who account.Identity) *Refusal {
 	if address == "" {
 		address = "an address"
 	}
-	r := &Refusal{Reason: MailboxUnproven, Reads: "The provider does not prove that " + address + " is yours."}
+	r := &Refusal{Reason: MailboxUnproven, Reads: "The provider does not prove that " + address + " is yours.", Mend: who.Lacks}
+	if r.Mend != "" {
+		return r // the provider did not even say who consented
+	}
 	switch providerType {
 	case provider.TypeGoogle:
 		r.Mend = "Verify the address in your Google account's settings, and begin again."

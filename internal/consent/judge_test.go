@@ -168,6 +168,13 @@ func TestUnprovenMailboxSaysWhatHelps(t *testing.T) {
 			t.Errorf("%s: %q", kind, r.Mend)
 		}
 	}
+	// What the provider knows of it is nearer to the cause.
+	silent := account.Identity{Lacks: "Connect again when the userinfo endpoint answers."}
+	for name, e := range map[string]expectation{"new": {email: "alice@example.com"}, "known": {subject: "alice", named: true}} {
+		if r := e.judge(provider.TypeOAuth2, silent); r == nil || r.Reason != MailboxUnproven || r.Mend != silent.Lacks {
+			t.Errorf("%s: %v", name, r)
+		}
+	}
 }
 
 func TestAccountWithoutIDIsCalledByItsAddress(t *testing.T) {

@@ -11,7 +11,7 @@ import (
 // Refusal is why a link or an attempt leads nowhere, in words for the person at
 // the browser. It carries no secret.
 type Refusal struct {
-	// Reason names it, for tests and logs: one of the Reason constants.
+	// Reason names it, for programs, metrics and logs.
 	Reason Reason
 	// Reads is what happened, Mend what the person can do about it.
 	Reads, Mend string

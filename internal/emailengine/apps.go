@@ -34,9 +34,8 @@ type App struct {
 	// BaseScopes is the kind of access: imap, api or pubsub.
 	BaseScopes              string
 	ExtraScopes, SkipScopes []string
-	// Federated is set for a service account without a key of its own, Workspace
-	// for a client that only takes accounts of Google Workspace.
-	Federated, Workspace bool
+	// Workspace is set for a client that only takes accounts of Google Workspace.
+	Workspace bool
 
 	// Err is why the record cannot be read.
 	Err error
@@ -85,7 +84,6 @@ func readApp(id, packed string) App {
 	if a.Authority == "" {
 		a.Authority = text(record, "tenant") // as older records have it
 	}
-	a.Federated = text(record, "authMethod") == "externalAccount"
 	a.Workspace, _ = record["googleWorkspaceAccounts"].(bool)
 	var extra, skip bool
 	a.ExtraScopes, extra = list(record, "extraScopes")

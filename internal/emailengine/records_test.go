@@ -127,7 +127,7 @@ func TestAppsAreReadAsTheyAreLaidOut(t *testing.T) {
 			ExtraScopes: []string{"https://www.googleapis.com/auth/calendar"}, SkipScopes: []string{"gmail.modify"},
 		},
 		{ID: "AAAB2", Name: "Office", Type: Outlook, ClientID: "2", Authority: "organizations", Cloud: "gcc-high", BaseScopes: "imap", ExtraScopes: []string{"https://graph.microsoft.us/Mail.Read"}},
-		{ID: "AAAB3", Name: "Domain", Type: GmailService, ServiceClient: "103", ServiceEmail: "sa@p.iam.gserviceaccount.com", Federated: true},
+		{ID: "AAAB3", Name: "Domain", Type: GmailService, ServiceClient: "103", ServiceEmail: "sa@p.iam.gserviceaccount.com"},
 	}
 	apps, err := open(t, r, "", "").Apps(t.Context())
 	if err != nil || len(apps) != 8 {

@@ -85,15 +85,3 @@ type DeviceRequest struct {
 	KnownIssuer string
 	ProveEmail  bool
 }
-
-// Unattended is a [Provider] whose tokens come by credentials of its own: there
-// is no refresh token, and nobody consents.
-type Unattended interface {
-	Provider
-	// Covers reports whether an account exists under this ID though it was not
-	// registered.
-	Covers(accountID string) bool
-	// Shared reports whether all accounts have the same tokens, so that one
-	// token request serves them all.
-	Shared() bool
-}

@@ -9,14 +9,14 @@ import (
 	"github.com/bellhop-proxy/bellhop/internal/store"
 )
 
-// Spend marks a link as used until it would have expired anyway, or returns
-// [store.ErrConflict] if it was.
+// Spend marks a link, or an attempt's answer, as used until it would have
+// expired anyway. It returns [store.ErrConflict] if it was used before.
 func (v *Vault) Spend(ctx context.Context, link string, until time.Time) error {
 	_, err := v.store.Commit(ctx, nil, store.Write{Key: spentPrefix + link, Value: []byte(until.UTC().Format(time.RFC3339Nano))})
 	return err
 }
 
-// Unspend takes that back.
+// Unspend takes the mark back.
 func (v *Vault) Unspend(ctx context.Context, link string) error {
 	_, err := v.store.Commit(ctx, nil, store.Write{Key: spentPrefix + link, Expect: store.AnyVersion})
 	return err
