@@ -4,8 +4,10 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/http"
+	"runtime"
 	"strings"
 	"testing"
+	"time"
 )
 
 // activityOf asks for the last calls.
@@ -17,6 +19,22 @@ func (b *bellhop) activityOf(query string) []activeCall {
 		b.t.Fatalf("%d %s: %v", r.status, r.body, err)
 	}
 	return answer.Activity
+}
+
+// awaitTunnels returns once so many calls that changed the protocol have ended:
+// Caddy does not wait for the last bytes of one when it stops.
+func (b *bellhop) awaitTunnels(n int) {
+	b.t.Helper()
+	s, err := runningApp(b.t).run.open()
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	tunnel := func(c *activeCall) bool { return c.Status == http.StatusSwitchingProtocols }
+	for deadline := time.Now().Add(10 * time.Second); len(s.activity.last(n, tunnel)) < n; runtime.Gosched() {
+		if time.Now().After(deadline) {
+			b.t.Fatalf("of %d tunnels some never ended", n)
+		}
+	}
 }
 
 func TestActivityTellsTheLastCalls(t *testing.T) {

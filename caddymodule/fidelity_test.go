@@ -375,6 +375,7 @@ func TestWebSocketsPassThroughTLS(t *testing.T) {
 		if l.apiMajor == 2 {
 			return // is a tunnel of HTTP/1.1
 		}
+		t.Cleanup(func() { l.awaitTunnels(1) })
 		l.api.handle(upgrade)
 		addr := strings.TrimPrefix(strings.TrimPrefix(l.url, "https://"), "http://")
 		var conn net.Conn

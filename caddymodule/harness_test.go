@@ -15,6 +15,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -175,13 +176,22 @@ func (b *bellhop) stop() {
 // freeAddr is a loopback address that nobody listens on.
 func freeAddr(t *testing.T) string {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
+	// Below the ports that connections are given: one of those may be taken
+	// again before it is listened on.
+	const first, ports = 20_000, 12_000
+	for range ports {
+		port := first + (uint32(os.Getpid())*101+lastPort.Add(1))%ports
+		if l, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", port)); err == nil {
+			_ = l.Close()
+			return l.Addr().String()
+		}
 	}
-	defer l.Close()
-	return l.Addr().String()
+	t.Fatal("no port is free")
+	return ""
 }
+
+// lastPort tells the addresses of one test apart.
+var lastPort atomic.Uint32
 
 // reply is an answer that has been read whole.
 type reply struct {

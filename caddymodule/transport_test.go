@@ -594,6 +594,7 @@ func (s *proxied) webSocket(protocol, message string) (int, string) {
 
 func TestWebSocketsPass(t *testing.T) {
 	s := startProxied(t)
+	t.Cleanup(func() { s.awaitTunnels(2) })
 	s.api.handle(upgrade)
 	if status, echo := s.webSocket("websocket", "hello"); status != http.StatusSwitchingProtocols || echo != "hello" {
 		t.Errorf("%d %q", status, echo)
