@@ -37,9 +37,16 @@ func (r *importReport) freeName(app emailengine.App, taken []string) string {
 	return name
 }
 
-// cloudNames are our names for EmailEngine's names of Microsoft's clouds, but for
+// cloudOf is our name for what EmailEngine calls a cloud of Microsoft's; empty for
 // the default one.
-var cloudNames = map[string]string{"gcc-high": "usgov", "dod": "usgov-dod", "china": "china"}
+func cloudOf(emailEngines string) string {
+	for ours, theirs := range emailEngineClouds {
+		if theirs == emailEngines {
+			return ours
+		}
+	}
+	return ""
+}
 
 // mailRu are the endpoints that EmailEngine uses for mail.ru.
 const (
@@ -78,7 +85,7 @@ func providerBlock(app emailengine.App, name string) (*appBlock, error) {
 		line(append([]string{"scopes"}, app.Scopes()...)...)
 	case provider.TypeMicrosoft, provider.TypeMicrosoftApp:
 		line("tenant", tenant(app))
-		if cloud := cloudNames[app.Cloud]; cloud != "" {
+		if cloud := cloudOf(app.Cloud); cloud != "" {
 			line("cloud", cloud)
 		}
 		fallthrough

@@ -44,9 +44,9 @@ type serviceAccount interface {
 	Keyless() bool
 }
 
-// emailEngineClouds are EmailEngine's names of Microsoft's clouds, where they
-// are not ours.
-var emailEngineClouds = map[string]string{"": "global", "usgov": "gcc-high", "usgov-dod": "dod"}
+// emailEngineClouds are EmailEngine's names of Microsoft's clouds by ours, where
+// the default one is written as none.
+var emailEngineClouds = map[string]string{"": "global", "usgov": "gcc-high", "usgov-dod": "dod", "china": "china"}
 
 func (a *App) shownApp(configured *Provider) (shownApp, error) {
 	p := a.run.providers[configured.Name]

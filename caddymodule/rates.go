@@ -27,21 +27,19 @@ type bucket struct {
 	limiter *rate.Limiter
 }
 
-// take counts a call of the key, or returns the problem of one too many.
+// take counts a call of a key with a rate, or returns the problem of one too
+// many.
 func (r *rates) take(key *policy.Key, now time.Time) *problem.Problem {
-	if key.Rate == "" {
-		return nil
-	}
 	b, err := r.of(key)
 	if err != nil {
 		return problem.From(err)
 	}
-	wait := b.limiter.ReserveN(now, 1)
-	delay := wait.DelayFrom(now)
+	place := b.limiter.ReserveN(now, 1)
+	delay := place.DelayFrom(now)
 	if delay <= 0 {
 		return nil
 	}
-	wait.CancelAt(now)
+	place.CancelAt(now)
 	p := problem.New(problem.RateLimited, "Rate limit exceeded").With("ttl", int(math.Ceil(delay.Seconds())))
 	p.RetryAfter, p.Limit = delay, b.rate.Calls()
 	return p

@@ -1,9 +1,30 @@
 package account
 
 import (
+	"encoding/json"
+	"errors"
 	"slices"
 	"strings"
 )
+
+// ScopeList is scopes as other programs write them in JSON: a list, or one
+// string with spaces between.
+type ScopeList []string
+
+// UnmarshalJSON implements [json.Unmarshaler].
+func (l *ScopeList) UnmarshalJSON(text []byte) error {
+	var list []string
+	var one string
+	switch {
+	case json.Unmarshal(text, &list) == nil:
+	case json.Unmarshal(text, &one) == nil:
+		list = strings.Fields(one)
+	default:
+		return errors.New("scopes: are neither a list nor a string")
+	}
+	*l = list
+	return nil
+}
 
 // ParseScopes splits a scope value (RFC 6749 section 3.3) at its spaces and
 // drops repetitions, keeping the order.

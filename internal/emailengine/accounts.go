@@ -9,12 +9,12 @@ import (
 	"math"
 	"runtime"
 	"strconv"
-	"strings"
 	"time"
 
 	"github.com/redis/go-redis/v9"
 	"golang.org/x/sync/errgroup"
 
+	"github.com/bellhop-proxy/bellhop/internal/account"
 	"github.com/bellhop-proxy/bellhop/internal/secret"
 )
 
@@ -122,13 +122,13 @@ func (i *Instance) accounts(ctx context.Context, ids []string) ([]Account, error
 // oauth2Record is the JSON of an account's grant. Records of older versions hold
 // the tokens below auth.
 type oauth2Record struct {
-	Provider     string      `json:"provider"`
-	Auth         *authRecord `json:"auth"`
-	UseAuth      bool        `json:"useAuthServer"`
-	AccessToken  string      `json:"accessToken"`
-	RefreshToken string      `json:"refreshToken"`
-	Expires      moment      `json:"expires"`
-	Scope        scopes      `json:"scope"`
+	Provider     string            `json:"provider"`
+	Auth         *authRecord       `json:"auth"`
+	UseAuth      bool              `json:"useAuthServer"`
+	AccessToken  string            `json:"accessToken"`
+	RefreshToken string            `json:"refreshToken"`
+	Expires      moment            `json:"expires"`
+	Scope        account.ScopeList `json:"scope"`
 }
 
 type authRecord struct {
@@ -235,22 +235,4 @@ func fromMilliseconds(ms float64) time.Time {
 		return time.Time{}
 	}
 	return time.UnixMilli(int64(ms)).UTC()
-}
-
-// scopes are a list, or one string with spaces between.
-type scopes []string
-
-// UnmarshalJSON implements [json.Unmarshaler].
-func (s *scopes) UnmarshalJSON(text []byte) error {
-	var list []string
-	var one string
-	switch {
-	case json.Unmarshal(text, &list) == nil:
-	case json.Unmarshal(text, &one) == nil:
-		list = strings.Fields(one)
-	default:
-		return errors.New("scope: is neither a list nor a string")
-	}
-	*s = list
-	return nil
 }

@@ -275,38 +275,34 @@ func (s *Server) devicePage(w http.ResponseWriter, r *http.Request) {
 	showPage(w, http.StatusOK, "device.html", page)
 }
 
-func authorizationPending(d Dialect) *refusal {
-	no := &refusal{
-		status: http.StatusBadRequest, code: "authorization_pending",
-		description: "The person has not decided yet.", google: "Precondition Required", aadsts: []int{70016},
-	}
+// noConsent is the answer to a poll that brings none, for which Google has
+// statuses of its own.
+func noConsent(d Dialect, google int, no refusal) *refusal {
+	no.status = http.StatusBadRequest
 	if d == Google {
-		no.status = http.StatusPreconditionRequired
+		no.status = google
 	}
-	return no
+	return &no
+}
+
+func authorizationPending(d Dialect) *refusal {
+	return noConsent(d, http.StatusPreconditionRequired, refusal{
+		code: "authorization_pending", description: "The person has not decided yet.", google: "Precondition Required", aadsts: []int{70016},
+	})
 }
 
 func slowDown(d Dialect) *refusal {
-	no := &refusal{
-		status: http.StatusBadRequest, code: "slow_down",
-		description: "The polls come too fast.", google: "Forbidden", aadsts: []int{90055},
-	}
-	if d == Google {
-		no.status = http.StatusForbidden
-	}
-	return no
+	return noConsent(d, http.StatusForbidden, refusal{
+		code: "slow_down", description: "The polls come too fast.", google: "Forbidden", aadsts: []int{90055},
+	})
 }
 
 // deviceDeclined is access_denied, for which Microsoft has a name of its own.
 func deviceDeclined(d Dialect) *refusal {
-	no := &refusal{
-		status: http.StatusBadRequest, code: "access_denied",
-		description: "The person refused.", google: "Forbidden", aadsts: []int{70017},
-	}
-	switch d {
-	case Google:
-		no.status = http.StatusForbidden
-	case Microsoft:
+	no := noConsent(d, http.StatusForbidden, refusal{
+		code: "access_denied", description: "The person refused.", google: "Forbidden", aadsts: []int{70017},
+	})
+	if d == Microsoft {
 		no.code = "authorization_declined"
 	}
 	return no

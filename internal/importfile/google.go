@@ -3,9 +3,9 @@ package importfile
 import (
 	"encoding/json"
 	"errors"
-	"strings"
 	"time"
 
+	"github.com/bellhop-proxy/bellhop/internal/account"
 	"github.com/bellhop-proxy/bellhop/internal/secret"
 )
 
@@ -18,10 +18,10 @@ type googleFile struct {
 	Installed json.RawMessage `json:"installed"`
 	Web       json.RawMessage `json:"web"`
 
-	ClientID     string `json:"client_id"`
-	RefreshToken string `json:"refresh_token"`
-	Scopes       words  `json:"scopes"`
-	Scope        words  `json:"scope"`
+	ClientID     string            `json:"client_id"`
+	RefreshToken string            `json:"refresh_token"`
+	Scopes       account.ScopeList `json:"scopes"`
+	Scope        account.ScopeList `json:"scope"`
 	// Token is google-auth's name (Python), AccessToken everybody else's.
 	Token       string `json:"token"`
 	AccessToken string `json:"access_token"`
@@ -102,23 +102,5 @@ func (c *clock) UnmarshalJSON(text []byte) error {
 			*c = clock(at.UTC())
 		}
 	}
-	return nil
-}
-
-// words are a list, or one string with spaces between.
-type words []string
-
-// UnmarshalJSON implements [json.Unmarshaler].
-func (w *words) UnmarshalJSON(text []byte) error {
-	var list []string
-	var one string
-	switch {
-	case json.Unmarshal(text, &list) == nil:
-	case json.Unmarshal(text, &one) == nil:
-		list = strings.Fields(one)
-	default:
-		return errors.New("scopes: are neither a list nor a string")
-	}
-	*w = list
 	return nil
 }

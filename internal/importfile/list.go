@@ -9,6 +9,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/bellhop-proxy/bellhop/internal/account"
 	"github.com/bellhop-proxy/bellhop/internal/secret"
 )
 
@@ -28,12 +29,12 @@ type listed struct {
 }
 
 type listedGrant struct {
-	Provider     string    `json:"provider"`
-	ClientID     string    `json:"clientId"`
-	Scopes       words     `json:"scopes"`
-	RefreshToken string    `json:"refreshToken"`
-	AccessToken  string    `json:"accessToken"`
-	Expires      time.Time `json:"expires"`
+	Provider     string            `json:"provider"`
+	ClientID     string            `json:"clientId"`
+	Scopes       account.ScopeList `json:"scopes"`
+	RefreshToken string            `json:"refreshToken"`
+	AccessToken  string            `json:"accessToken"`
+	Expires      time.Time         `json:"expires"`
 }
 
 // readJSON reads what begins as JSON does.
