@@ -1,6 +1,7 @@
 package operation
 
 import (
+	"net/url"
 	"slices"
 	"strings"
 )
@@ -90,6 +91,23 @@ func IsVersion(folded string) bool {
 		return true
 	}
 	return len(folded) > 1 && folded[0] == 'v' && '0' <= folded[1] && folded[1] <= '9'
+}
+
+// checkSession refuses a query that goes on with an upload: what that does was
+// said when it began, perhaps by somebody who may do more, and at another path.
+func checkSession(query string) error {
+	for parameter := range strings.FieldsFuncSeq(query, func(r rune) bool { return r == '&' || r == ';' || r == '?' }) {
+		name, _, _ := strings.Cut(parameter, "=")
+		for range 2 { // as a server reads it that decodes once more
+			if decoded, err := url.QueryUnescape(name); err == nil {
+				name = decoded
+			}
+		}
+		if strings.EqualFold(strings.TrimSpace(name), "upload_id") {
+			return errSession
+		}
+	}
+	return nil
 }
 
 // readGoogle reads a path of Google's. The ways to send and fetch media begin

@@ -42,7 +42,8 @@ var alternateKeys = []string{
 // a schema. Letters count without regard to case all through.
 func readMicrosoft(segments []Segment, source *Source) ([]Segment, error) {
 	graph := IsGraph(source.Host)
-	named := false // between the colons of a name
+	named := false   // between the colons of a name
+	encoded := false // the first of them is percent-encoded
 	name := ""
 	rest := trimmed(source.Path)
 	for more := rest != ""; more; {
@@ -53,6 +54,9 @@ func readMicrosoft(segments []Segment, source *Source) ([]Segment, error) {
 			var end bool
 			if name, end, err = readName(name, raw); err != nil {
 				return nil, err
+			}
+			if end && encodesColon(raw) != encoded {
+				return nil, errColon // an API may take only one of the two for a colon
 			}
 			if named = !end && more; !named {
 				segments = append(segments, Segment{Text: name, Folded: fold(name), Kind: Name})
@@ -67,7 +71,7 @@ func readMicrosoft(segments []Segment, source *Source) ([]Segment, error) {
 		if named, text, err = beginsName(segments, text); err != nil {
 			return nil, err
 		}
-		named = named && more
+		named, encoded = named && more, encodesColon(raw)
 		if segments, err = appendOData(segments, text, source, more); err != nil {
 			return nil, err
 		}
@@ -93,7 +97,7 @@ func beginsName(before []Segment, text string) (named bool, resource string, err
 	if len(before) > 0 {
 		parent = before[len(before)-1].Folded
 	}
-	holds := fold(text[:i]) == root || parent == "items" || parent == "special" || parent == "sites"
+	holds := fold(text[:i]) == root && isDrive(before) || parent == "items" || parent == "special" || parent == "sites"
 	switch ends := strings.HasSuffix(text, ":"); {
 	case !holds && !ends:
 		return false, text, nil // such as the ID of a chat
@@ -101,6 +105,19 @@ func beginsName(before []Segment, text string) (named bool, resource string, err
 		return true, text[:i], nil
 	}
 	return false, "", errColon
+}
+
+// isDrive reports whether the segments may be the path of a drive, or of what is
+// shared: they have a root.
+func isDrive(segments []Segment) bool {
+	n := len(segments)
+	switch {
+	case n == 0:
+		return false
+	case segments[n-1].Folded == "drive", strings.Contains(segments[n-1].Folded, "*"):
+		return true
+	}
+	return n > 1 && (segments[n-2].Folded == "drives" || segments[n-2].Folded == "shares")
 }
 
 // readName adds a segment to a name, which ends with a colon or the path.
@@ -123,6 +140,10 @@ func readName(name, raw string) (longer string, end bool, err error) {
 	return text, end, nil
 }
 
+// encodesColon reports whether the colon that a segment ends with is
+// percent-encoded.
+func encodesColon(raw string) bool { return !strings.HasSuffix(raw, ":") }
+
 // appendOData appends what a segment says: a name, and what stands behind it in
 // parentheses.
 func appendOData(segments []Segment, text string, source *Source, more bool) ([]Segment, error) {
@@ -143,8 +164,9 @@ func appendOData(segments []Segment, text string, source *Source, more bool) ([]
 	if segments, err = appendName(segments, name, source, more, !isKey); err != nil || key == "" {
 		return segments, err
 	}
-	value := Segment{Text: key, Folded: fold(key)}
-	if !isKey {
+	value := Segment{Text: key, Folded: fold(key), Quoted: true}
+	if !isKey || !more && source.Method == http.MethodPost {
+		// Arguments; and what is posted to with a key may be an operation.
 		value.Skip = Ambiguous
 	}
 	return append(segments, value), nil
@@ -186,16 +208,16 @@ func appendName(segments []Segment, name string, source *Source, more, called bo
 	return append(segments, s), nil
 }
 
-// isTop reports whether the next segment is the first behind the version:
+// isTop reports whether the next segment may be the first behind the version:
 // "/v1.0/me", and Outlook's "/api/v2.0/me".
 func isTop(before []Segment) bool {
-	switch len(before) {
-	case 1:
-		return true
-	case 2:
-		return before[0].Folded == "api"
+	always := 0
+	for i := range before {
+		if before[i].Skip == Never {
+			always++
+		}
 	}
-	return false
+	return always == 1 || always == 2 && before[0].Folded == "api"
 }
 
 // isQualified reports whether a folded name has a namespace before it, or the
@@ -256,10 +278,26 @@ func readArguments(arguments string) (value string, isKey bool, err error) {
 		return value, true, err
 	case names == 1:
 		isKey = slices.Contains(alternateKeys, fold(strings.TrimSpace(arguments[:equals])))
-		value, err = unquoted(strings.TrimSpace(arguments[equals+1:]))
+		value = strings.TrimSpace(arguments[equals+1:])
+		if !isKey {
+			value = withoutType(value)
+			if value == "''" {
+				return value, false, nil // an empty text, such as search(q='')
+			}
+		}
+		value, err = unquoted(value)
 		return value, isKey, err
 	}
 	return arguments, false, nil
+}
+
+// withoutType takes the name of an enumeration off one of its values:
+// "microsoft.graph.timeZoneStandard'Iana'".
+func withoutType(value string) string {
+	if i := strings.IndexByte(value, '\''); i > 0 && isQualified(fold(value[:i])) {
+		return value[i:]
+	}
+	return value
 }
 
 // unquoted is the value of a key: a string in quotes, in which a quote is
@@ -288,6 +326,9 @@ func checkVersion(segments []Segment, mode Mode) error {
 		return nil // of no resource
 	}
 	version := segments[0].Folded
+	if segments[0].Skip != Never {
+		return errVersion // a type of that name
+	}
 	if version != "v1.0" && version != "beta" && (mode != Pattern || !strings.Contains(version, "*")) {
 		return errVersion
 	}
@@ -295,8 +336,9 @@ func checkVersion(segments []Segment, mode Mode) error {
 		return nil
 	}
 	name := segments[1].Folded
-	if name == "myorganization" {
-		return errVersion
+	qualified := segments[1].Kind == Plain && (segments[1].Skip == Seldom || segments[1].Skip == Ambiguous)
+	if qualified || name == "myorganization" {
+		return errVersion // a type of nothing, behind which anything may stand
 	}
 	for i := range len(name) {
 		c := name[i]

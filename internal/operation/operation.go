@@ -79,6 +79,9 @@ type Segment struct {
 	Folded string
 	Kind   Kind
 	Skip   Skip
+	// Quoted is set of what stood in parentheses: an ID or an argument, and no
+	// name.
+	Quoted bool
 }
 
 // Path is the path of a call in its normal form.
@@ -142,6 +145,7 @@ var (
 	errAlias       = errors.New("has a parameter alias (@), whose value stands elsewhere")
 	errSystem      = errors.New("has a system resource of OData's that may stand for any other")
 	errReference   = errors.New("names what it is about in the parameter $id")
+	errSession     = errors.New("goes on with an upload that the parameter upload_id names, and not the path: use the URL that beginning it was answered with, as it was handed out")
 )
 
 // maxPath is how long a path may be, in bytes: what it is compared with may be
@@ -162,6 +166,9 @@ func Read(buf []Segment, source *Source) (Path, error) {
 		path.Host = googleHost(source.Host)
 		if path.Segments, err = readGoogle(buf, source); err == nil {
 			path.Service, err = service(path.Host, path.Segments)
+		}
+		if err == nil {
+			err = checkSession(source.RawQuery)
 		}
 	case Microsoft:
 		path.Segments, err = readMicrosoft(buf, source)

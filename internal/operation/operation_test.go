@@ -49,17 +49,29 @@ func TestRead(t *testing.T) {
 		{graph, "GET", "/v1.0/users(Id='x')", "/v1.0/users/x", ""},
 		{graph, "GET", "/v1.0/users(other='x')", "/v1.0/users/ambiguous?x", ""},
 		{graph, "GET", "/v1.0/me/reminderView(a='1,2',b=3)", "/v1.0/synonym?users/me/reminderView/ambiguous?a='1,2',b=3", ""},
+		{graph, "GET", "/v1.0/me/drive/root/search(q='')", "/v1.0/synonym?users/me/drive/root/search/ambiguous?''", ""},
+		{graph, "GET", "/v1.0/me/outlook/supportedTimeZones(TimeZoneStandard=microsoft.graph.timeZoneStandard'Iana')", "/v1.0/synonym?users/me/outlook/supportedTimeZones/ambiguous?Iana", ""},
 		{graph, "GET", "/v1.0/me/messages/delta()", "/v1.0/synonym?users/me/messages/delta", ""},
 		{graph, "GET", "/v1.0/me/messages/microsoft.graph.delta()", "/v1.0/synonym?users/me/messages/seldom?delta", ""},
 		{graph, "GET", "/v1.0/me/messages/microsoft.graph.eventMessage", "/v1.0/synonym?users/me/messages/ambiguous?eventMessage", ""},
 		{graph, "POST", "/v1.0/me/microsoft.graph.user/Microsoft.Graph.sendMail", "/v1.0/synonym?users/me/ambiguous?user/seldom?sendMail", ""},
 		{graph, "GET", "/v1.0/me/messages/x/$value", "/v1.0/synonym?users/me/messages/x/option!seldom?$value", ""},
 		{graph, "GET", "/v1.0/me/drive/root:/a%20b/c;d%23:/content", "/v1.0/synonym?users/me/drive/root/name!a b/c;d#/content", ""},
+		{graph, "GET", "/v1.0/me/drive/root%3A/a/b%3a/content", "/v1.0/synonym?users/me/drive/root/name!a/b/content", ""},
 		{graph, "GET", "/v1.0/me/drive/root:/a/b", "/v1.0/synonym?users/me/drive/root/name!a/b", ""},
+		{graph, "GET", "/v1.0/drives/b!x/Root:/a:/children", "/v1.0/drives/b!x/Root/name!a/children", ""},
+		{graph, "GET", "/v1.0/drives('b!x')/root:/a", "/v1.0/drives/b!x/root/name!a", ""},
+		{graph, "GET", "/v1.0/shares/u!x/root:/a", "/v1.0/shares/u!x/root/name!a", ""},
+		{graph, "GET", "/v1.0/sites/root:/sites/b", "/v1.0/sites/root/name!sites/b", ""},
 		{graph, "GET", "/v1.0/me/drive/root:", "/v1.0/synonym?users/me/drive/root", ""},
 		{graph, "GET", "/v1.0/sites/a.example:/sites/b:/drive/items/x%3A/y", "/v1.0/sites/a.example/name!sites/b/drive/items/x/name!y", ""},
 		{graph, "GET", "/v1.0/chats/19:a@thread.v2/messages", "/v1.0/chats/19:a@thread.v2/messages", ""},
 		{"outlook.office.com", "POST", "/api/v2.0/me/sendmail", "/api/v2.0/synonym?users/me/sendmail", ""},
+		{graph, "POST", "/v1.0/me/sendMail('x')", "/v1.0/synonym?users/me/sendMail/ambiguous?x", ""},
+		{graph, "POST", "/v1.0/me/messages('x')/send", "/v1.0/synonym?users/me/messages/x/send", ""},
+		{graph, "GET", "/v1.0/me/messages('x')", "/v1.0/synonym?users/me/messages/x", ""},
+		{"outlook.office.com", "POST", "/api/microsoft.x/v2.0/me/sendmail", "/api/ambiguous?x/v2.0/synonym?users/me/sendmail", ""},
+		{graph, "GET", "/v1.0/users/me/me", "/v1.0/users/me/me", ""},
 	} {
 		path, err := Read(nil, &Source{Method: c.method, Host: c.host, Family: FamilyOf(c.host), Path: c.path})
 		if err != nil || written(path.Segments) != c.want || path.Service != c.service {
@@ -69,6 +81,20 @@ func TestRead(t *testing.T) {
 			if s.Folded != strings.ToLower(s.Text) {
 				t.Errorf("%s%s: %q is folded to %q", c.host, c.path, s.Text, s.Folded)
 			}
+		}
+	}
+}
+
+func TestWhatStandsInParenthesesIsNoName(t *testing.T) {
+	path := "/v1.0/users('me')/messages/f(x='messages')/messages"
+	read, err := Read(nil, &Source{Method: "GET", Host: "graph.microsoft.com", Family: Microsoft, Path: path})
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := []bool{false, false, true, false, false, true, false}
+	for i, s := range read.Segments {
+		if s.Quoted != want[i] {
+			t.Errorf("%q: %v", s.Text, s.Quoted)
 		}
 	}
 }
@@ -105,6 +131,9 @@ func TestReadRefusesWhatCanBeReadInTwoWays(t *testing.T) {
 		{graph, "/me", errVersion},
 		{graph, "/v1.0/myOrganization/me", errVersion},
 		{graph, "/v1.0/a.example/me", errVersion},
+		{graph, "/graph.beta/me/messages", errVersion},
+		{graph, "/v1.0/graph.user/me/sendMail", errVersion},
+		{graph, "/v1.0/graph.user/myorganization/me/sendMail", errVersion},
 		{graph, "/v1.0/$batch", errBatch},
 		{graph, "/v1.0/$entity", errSystem},
 		{graph, "/v1.0/me/messages/$filter(a)/x", errSystem},
@@ -115,14 +144,22 @@ func TestReadRefusesWhatCanBeReadInTwoWays(t *testing.T) {
 		{graph, "/v1.0/users('a'')", errParentheses},
 		{graph, "/v1.0/users('a','b')", errParentheses},
 		{graph, "/v1.0/users('')", errParentheses},
+		{graph, "/v1.0/users(id='')", errParentheses},
+		{graph, "/v1.0/users(id=graph.a'x')", errParentheses},
+		{graph, "/v1.0/f(x=a'b')", errParentheses},
+		{graph, "/v1.0/f(x=graph.a'b'c')", errParentheses},
 		{graph, "/v1.0/users(f(x))", errParentheses},
 		{graph, "/v1.0/o'brien", errParentheses},
 		{graph, "/v1.0/graph.()", errParentheses},
 		{graph, "/v1.0/me/messages/x.", errDotAtEnd},
 		{graph, "/v1.0/me/messages/x:/send", errColon},
 		{graph, "/v1.0/me/drive/root:x/send", errColon},
+		{graph, "/v1.0/users/root:/messages/x/send", errColon},
+		{graph, "/v1.0/root:/messages/x/send", errColon},
 		{graph, "/v1.0/me/drive/root:/a:b:/content", errColon},
 		{graph, "/v1.0/me/drive/root:/:/content", errColon},
+		{graph, "/v1.0/me/drive/root:/a%3A/content", errColon},
+		{graph, "/v1.0/me/drive/root%3a/a:/content", errColon},
 		{graph, "/v1.0/me/drive/root:/a%2Fb:/content", errSlash},
 	} {
 		path, err := Read(nil, &Source{Method: "POST", Host: c.host, Family: FamilyOf(c.host), Path: c.path})
@@ -137,6 +174,27 @@ func TestReadRefusesWhatCanBeReadInTwoWays(t *testing.T) {
 	source.RawQuery = "a=b"
 	if _, err := Read(nil, &source); err != nil {
 		t.Errorf("no reference in the query: %v", err)
+	}
+}
+
+func TestUploadsGoOnAtNoPath(t *testing.T) {
+	const upload = "/upload/gmail/v1/users/me/messages/send"
+	for query, refused := range map[string]bool{
+		"upload_id=x": true, "uploadType=resumable&upload_id=x": true, "UPLOAD_ID=x": true, "upload%5Fid=x": true, "upload%255Fid": true,
+		"a=b;upload_id=x": true, "a=b?upload_id=x": true, "+upload_id=x": true, "upload_id": true,
+		"": false, "uploadType=resumable": false, "upload_ids=x": false, "q=upload_id": false, "q=upload_id%3Dx": false, "upload=id": false, "a=%zz": false,
+	} {
+		for _, path := range []string{upload, "/v1/uploads"} {
+			_, err := Read(nil, &Source{Method: "PUT", Host: "gmail.googleapis.com", Family: Google, Path: path, RawQuery: query})
+			if errors.Is(err, errSession) != refused {
+				t.Errorf("%s?%s: %v", path, query, err)
+			}
+		}
+	}
+	for _, family := range []Family{Microsoft, Other} {
+		if _, err := Read(nil, &Source{Method: "PUT", Host: "api.acme.example", Family: family, Path: "/v1.0/me", RawQuery: "upload_id=x"}); err != nil {
+			t.Errorf("another API's parameter: %v", err)
+		}
 	}
 }
 

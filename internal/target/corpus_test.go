@@ -252,7 +252,7 @@ func readsAsRemoved(name string) bool {
 	}
 	return strings.HasPrefix(name, "x-forwarded") || slices.Contains(strings.Fields(`
 		authorization x-goog-api-key x-goog-user-project cookie origin referer forwarded x-real-ip via traceparent tracestate baggage
-		x-http-method-override x-http-method x-method-override`), name)
+		x-http-method-override x-http-method x-method-override x-original-method x-original-uri x-original-url x-rewrite-url`), name)
 }
 
 func FuzzTarget(f *testing.F) {

@@ -34,6 +34,10 @@ var outgoingRemoved = newFieldSet(
 	"x-http-method-override",
 	"x-http-method",
 	"x-method-override",
+	"x-original-method",
+	"x-original-uri",
+	"x-original-url",
+	"x-rewrite-url",
 )
 
 // userProject bills a call to a project of the caller's choosing.
@@ -41,7 +45,8 @@ const userProject = "x-goog-user-project"
 
 // incomingRemoved are the header fields of an API's answer that never reach a
 // caller: they would act on Bellhop's origin instead of the API's, or pass for
-// Bellhop's own.
+// Bellhop's own. The last is the secret of an upload's URL once more, which is
+// handed out sealed.
 var incomingRemoved = newFieldSet(
 	"set-cookie",
 	"set-cookie2",
@@ -56,6 +61,7 @@ var incomingRemoved = newFieldSet(
 	"refresh",
 	"access-control-*",
 	"bellhop-*",
+	"x-guploader-uploadid",
 )
 
 // incomingAdded keep what an API sent from running as a page of this origin.

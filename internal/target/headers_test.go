@@ -20,6 +20,7 @@ func TestOutgoingRemoves(t *testing.T) {
 		"Forwarded", "X-Forwarded-For", "X-Forwarded-Host", "X-Forwarded-Proto", "X-Forwarded", "X-Forwarded-Client-Cert",
 		"X-Real-Ip", "Via", "Cf-Connecting-Ip", "Cf-Ray", "Traceparent", "Tracestate", "Baggage",
 		"X-Goog-User-Project", "X-Http-Method-Override", "X-Http-Method", "X-Method-Override",
+		"X-Original-Url", "X-Original-Uri", "X-Original-Method", "X-Rewrite-Url", "X_Original_URL", "x-rewrite_url-",
 		"X_Forwarded_For", "x_forwarded_host", "X-Forwarded_For", "authorization_", "Authorization_", "AUTHORIZATION", "authorization",
 		"Authorization-", "Proxy_Authorization", "X_Bellhop_Key", "X_Goog_Api_Key", "X_Goog_User_Project", "X_HTTP_Method_Override",
 		"X-HTTP-METHOD-OVERRIDE", "Cookie_", "cf_connecting_ip", "X_Real_IP", "Authorization" + strings.Repeat("_", 80),
@@ -79,7 +80,7 @@ func TestIncomingRemoves(t *testing.T) {
 	for _, name := range []string{
 		"Set-Cookie", "Set-Cookie2", "Clear-Site-Data", "Strict-Transport-Security", "Alt-Svc", "Nel", "Report-To",
 		"Reporting-Endpoints", "Service-Worker-Allowed", "Refresh", "Access-Control-Allow-Origin", "Access-Control-Allow-Credentials",
-		"Access-Control-Expose-Headers", "Public-Key-Pins", "Public-Key-Pins-Report-Only", "Bellhop-Error", "set-cookie", "SET-COOKIE",
+		"Access-Control-Expose-Headers", "Public-Key-Pins", "Public-Key-Pins-Report-Only", "Bellhop-Error", "X-Guploader-Uploadid", "set-cookie", "SET-COOKIE",
 	} {
 		h := http.Header{name: {"value"}}
 		Incoming(h)
@@ -93,7 +94,7 @@ func TestIncomingPassesEverythingElseAndAddsItsOwn(t *testing.T) {
 	h := http.Header{}
 	for _, name := range []string{
 		"Content-Type", "Content-Length", "Etag", "Location", "Link", "Retry-After", "Www-Authenticate", "Request-Id", "Client-Request-Id",
-		"X-Goog-Upload-Status", "X-Guploader-Uploadid", "Range", "Content-Range", "Accept-Ranges", "Preference-Applied", "Warning", "Date",
+		"X-Goog-Upload-Status", "Range", "Content-Range", "Accept-Ranges", "Preference-Applied", "Warning", "Date",
 		"Content-Disposition", "X-Ms-Ags-Diagnostic", "Deprecation", "Sunset", "Server", "Refreshed",
 	} {
 		h[name] = []string{"v"}

@@ -7,6 +7,8 @@ import (
 	"strings"
 	"unicode"
 	"unicode/utf8"
+
+	"github.com/bellhop-proxy/bellhop/internal/problem"
 )
 
 // decodings is how many times an API is thought to decode a path at most: once,
@@ -26,6 +28,9 @@ func received(r *http.Request) (rawTarget, error) {
 	target := r.RequestURI
 	if target == "" {
 		target = r.URL.RequestURI()
+	}
+	if err := checkSize(target); err != nil {
+		return rawTarget{}, err
 	}
 	switch {
 	case target == "*":
@@ -47,6 +52,21 @@ func received(r *http.Request) (rawTarget, error) {
 		return rawTarget{}, invalid("the query can be read in two ways: percent-encode it")
 	}
 	return raw, checkLength(r)
+}
+
+// MaxTarget is how long a request's path and query may be together, in bytes. The
+// longest handle fits, and where it is exceeded by little, Go's server still lets
+// the request come here to be answered.
+const MaxTarget = 16 << 10
+
+// checkSize refuses a request target that is longer than [MaxTarget].
+func checkSize(target string) error {
+	if len(target) <= MaxTarget {
+		return nil
+	}
+	p := problem.New(problem.TooLarge, fmt.Sprintf("the path and the query have %d bytes together, at most %d are taken: send in the body what may stand there", len(target), MaxTarget))
+	p.Status = http.StatusRequestURITooLong
+	return p
 }
 
 // checkLength refuses a length that is none, or not the one that Go has read:

@@ -14,6 +14,7 @@ import (
 // $httpHeaders as well.
 var strippedParameters = []string{
 	"access_token",
+	"bearer_token",
 	"oauth_token",
 	"$httpmethod",
 	"$httpheaders",
@@ -63,12 +64,12 @@ func checkParameter(parameter string) (strip bool, err error) {
 		return false, invalid("a Bellhop key does not belong into the query: send it in the X-Bellhop-Key header field")
 	}
 	// OData separates the options of $expand with ";"; for some servers it
-	// separates parameters too. Only where that makes a difference is it
-	// refused.
-	if _, rest, ok := strings.Cut(parameter, ";"); ok {
-		for piece := range strings.SplitSeq(rest, ";") {
+	// separates parameters too, as a second "?" may. Only where that makes a
+	// difference is it refused.
+	if i := strings.IndexAny(parameter, ";?"); i >= 0 {
+		for piece := range strings.FieldsFuncSeq(parameter[i:], func(r rune) bool { return r == ';' || r == '?' }) {
 			if name, _, err := decodeParameter(piece); err != nil || isStripped(name) {
-				return false, invalid("the query has a parameter behind a ; that is not passed on: leave it out, or write ; as %3B")
+				return false, invalid("the query has a parameter behind a ; or a second ? that is not passed on: leave it out, or write ; as %3B and ? as %3F")
 			}
 		}
 	}
@@ -86,8 +87,10 @@ func decodeParameter(parameter string) (name, value string, err error) {
 	return name, value, err
 }
 
+// isStripped compares a decoded name also as a server reads it that decodes once
+// more.
 func isStripped(name string) bool {
-	name = strings.TrimSpace(name)
+	name = strings.TrimSpace(decode(name))
 	return slices.ContainsFunc(strippedParameters, func(s string) bool { return strings.EqualFold(s, name) })
 }
 
