@@ -63,6 +63,8 @@ type Event struct {
 	Key string
 	// Deleted is set when the record is gone.
 	Deleted bool
+	// Version is the one that the record got; 0 when it is gone.
+	Version uint64
 }
 
 // Lease is the right to work on something alone, until Expires.

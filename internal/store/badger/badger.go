@@ -23,6 +23,7 @@ import (
 	"github.com/jonboulle/clockwork"
 
 	"github.com/bellhop-proxy/bellhop/internal/store"
+	"github.com/bellhop-proxy/bellhop/internal/store/fanout"
 )
 
 // DefaultReserve is the free space below which [Store.Ready] says no.
@@ -53,7 +54,7 @@ type Store struct {
 	db     *dgraph.DB
 	clock  clockwork.Clock
 	room   room
-	events fanOut
+	events fanout.FanOut
 	queue  queue
 
 	// mu makes commits and leases one sequence: what a commit has checked
@@ -87,13 +88,13 @@ func open(dir string, opts Options, free func(dir string) (uint64, error)) (*Sto
 	if err != nil {
 		return nil, fmt.Errorf("opening store: %w", err)
 	}
-	if err := os.MkdirAll(dir, 0o700); err != nil {
+	if err := os.MkdirAll(dir, 0o700); err != nil { //nolint:gosec // the configuration names the directory
 		return nil, fmt.Errorf("opening store: %w", err)
 	}
 	s := &Store{
 		dir:    dir,
 		clock:  opts.Clock,
-		room:   room{dir: dir, reserve: uint64(opts.Reserve), clock: opts.Clock, free: free},
+		room:   room{dir: dir, reserve: uint64(opts.Reserve), clock: opts.Clock, free: free}, //nolint:gosec // Open refuses a negative reserve
 		leases: make(map[string]store.Lease),
 	}
 	if err := s.room.atLeast(min(openingRoom, s.room.reserve)); err != nil {
@@ -294,7 +295,7 @@ func (s *Store) List(ctx context.Context, prefix, after string, limit int) ([]st
 
 // Watch implements [store.Store].
 func (s *Store) Watch(ctx context.Context, prefix string) (<-chan store.Event, error) {
-	return s.events.subscribe(ctx, prefix)
+	return s.events.Subscribe(ctx, prefix)
 }
 
 // Acquire implements [store.Store]. Leases live in memory: they end with the
@@ -369,7 +370,7 @@ func (s *Store) Ready(context.Context) error {
 
 // Close implements [store.Store].
 func (s *Store) Close() error {
-	s.events.close()
+	s.events.Close()
 	if err := s.db.Close(); err != nil {
 		return fmt.Errorf("closing store %s: %w", s.dir, err)
 	}

@@ -102,7 +102,7 @@ func (s *Store) commitGroup(group []*pending) {
 		case failed != nil:
 			p.err = fmt.Errorf("committing: %w: the outcome is unknown: %w", store.ErrUnavailable, failed)
 		default:
-			s.events.publish(p.events)
+			s.events.Publish(p.events)
 		}
 	}
 }
@@ -152,7 +152,7 @@ func (s *Store) apply(txn *dgraph.Txn, p *pending, current []uint64) error {
 			// There is nothing to delete.
 			continue
 		}
-		p.events = append(p.events, store.Event{Key: w.Key, Deleted: w.Value == nil})
+		p.events = append(p.events, store.Event{Key: w.Key, Deleted: w.Value == nil, Version: p.versions[i]})
 	}
 	return nil
 }

@@ -11,5 +11,5 @@ func freeBytes(dir string) (uint64, error) {
 		return 0, err
 	}
 	// FreeBSD counts below zero once only the superuser may write.
-	return uint64(max(0, int64(st.Bavail))) * uint64(st.Bsize), nil
+	return uint64(max(0, int64(st.Bavail))) * uint64(st.Bsize), nil //nolint:gosec // a count below zero is the reason for the conversion
 }

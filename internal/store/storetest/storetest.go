@@ -43,6 +43,7 @@ func Run(t *testing.T, newPlace func(t *testing.T) Place) {
 		"RecordsSurviveReopening":              recordsSurviveReopening,
 		"WatchSendsCommittedChanges":           watchSendsCommittedChanges,
 		"WatchKeepsToItsPrefix":                watchKeepsToItsPrefix,
+		"WatchTellsVersions":                   watchTellsVersions,
 		"WatchSendsNothingForARefusedBatch":    watchSendsNothingForARefusedBatch,
 		"WatchTellsSlowConsumersToReadAgain":   watchTellsSlowConsumersToReadAgain,
 		"WatchEndsWithItsContext":              watchEndsWithItsContext,
@@ -134,11 +135,13 @@ func watch(t *testing.T, ctx context.Context, st store.Store, prefix string) <-c
 	return events
 }
 
-// receive returns the next event; ok is false when the channel was closed.
+// receive returns the next event, without its version; ok is false when the
+// channel was closed.
 func receive(t *testing.T, events <-chan store.Event) (e store.Event, ok bool) {
 	t.Helper()
 	select {
 	case e, ok = <-events:
+		e.Version = 0
 		return e, ok
 	case <-time.After(patience):
 		t.Fatal("no event came")
