@@ -52,6 +52,12 @@ var importRules = []importRule{
 		never:  []string{"github.com/dgraph-io/badger/v4"},
 	},
 	{
+		name:   "one package below internal imports PostgreSQL's driver",
+		of:     []string{"internal/..."},
+		except: []string{"internal/store/postgres/..."},
+		never:  []string{"github.com/jackc/pgx"},
+	},
+	{
 		name:  "arrows point from the Caddy modules to internal, and not back",
 		of:    []string{"internal/..."},
 		never: []string{module + "/caddymodule", module + "/cmd", module + "/bench"},
@@ -59,12 +65,12 @@ var importRules = []importRule{
 	{
 		name:  "the broker knows neither stores nor the wire",
 		of:    []string{"internal/broker"},
-		never: []string{module + "/internal/store/badger", module + "/internal/target", module + "/internal/policy", module + "/internal/consent", module + "/internal/backup"},
+		never: []string{module + "/internal/store/badger", module + "/internal/store/postgres", module + "/internal/target", module + "/internal/policy", module + "/internal/consent", module + "/internal/backup"},
 	},
 	{
 		name:  "consent knows neither how accounts are kept nor the pages that people see",
 		of:    []string{"internal/consent"},
-		never: []string{module + "/internal/store/badger", module + "/internal/vault", module + "/internal/target", module + "/internal/policy", module + "/internal/pages"},
+		never: []string{module + "/internal/store/badger", module + "/internal/store/postgres", module + "/internal/vault", module + "/internal/target", module + "/internal/policy", module + "/internal/pages"},
 	},
 	{
 		name:  "the nouns know no one who uses them",
@@ -79,7 +85,7 @@ var importRules = []importRule{
 	{
 		name:  "a backup knows what is kept, and nobody who uses it",
 		of:    []string{"internal/backup"},
-		never: []string{module + "/internal/broker", module + "/internal/provider", module + "/internal/store/badger"},
+		never: []string{module + "/internal/broker", module + "/internal/provider", module + "/internal/store/badger", module + "/internal/store/postgres"},
 	},
 	{
 		name:  "what judges a request is pure",
@@ -117,6 +123,12 @@ var importRules = []importRule{
 		of:     []string{"internal/..."},
 		except: []string{"internal/fakeprovider/..."},
 		never:  []string{module + "/internal/fakeprovider"},
+	},
+	{
+		name:   "what is published is for making tables and for tests",
+		of:     []string{"internal/...", "caddymodule", "cmd/..."},
+		except: []string{"internal/published/...", "internal/policy/presets/..."},
+		never:  []string{module + "/internal/published"},
 	},
 	{
 		name:  "the fake provider shares no code with what it tests",
