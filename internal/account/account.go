@@ -201,9 +201,10 @@ func (g *Grant) FindAccess(audience, requested string) *AccessToken {
 func (g *Grant) SetAccess(t AccessToken) {
 	if old := g.FindAccess(t.Audience, t.Requested); old != nil {
 		*old = t
-		return
+	} else {
+		g.Access = append(g.Access, t)
 	}
-	g.Access = append(g.Access, t)
+	g.forgetNarrowTokens()
 }
 
 // Clone returns a copy that shares nothing that can be changed.

@@ -81,3 +81,11 @@ func TestFailuresAreKeptByAudience(t *testing.T) {
 		t.Errorf("failures after forgiving one: %+v", g.Failures)
 	}
 }
+
+func TestSignInScopes(t *testing.T) {
+	for scope, want := range map[string]bool{"openid": true, "profile": true, "email": true, "offline_access": true, "mail.read": false, "": false} {
+		if got := IsSignInScope(scope); got != want {
+			t.Errorf("%q: %v", scope, got)
+		}
+	}
+}

@@ -130,6 +130,7 @@ func (g *Grant) SetFailed(f Failed) {
 		return
 	}
 	g.Failures = append(g.Failures, f)
+	g.forgetNarrowFailures()
 }
 
 // Forgive forgets the failures of the audience.

@@ -141,7 +141,7 @@ func (w *Writer) flush(last bool) error {
 	if last {
 		frame[0] = 1
 	}
-	binary.BigEndian.PutUint32(frame[1:], uint32(len(sealed)))
+	binary.BigEndian.PutUint32(frame[1:], uint32(len(sealed))) //nolint:gosec // at most maxChunk
 	if _, err := w.out.Write(append(frame, sealed...)); err != nil {
 		return fmt.Errorf("writing backup: %w", err)
 	}

@@ -50,7 +50,7 @@ func (w *world) renew(id, refreshToken string) {
 		g = &account.Grant{ID: id, Provider: "p", State: account.Connected, Name: string(bytes.Repeat([]byte("n"), 2000))}
 	}
 	g.RefreshToken = secret.New(refreshToken)
-	if _, err := w.Save(w.t.Context(), g, version, time.Time{}, time.Time{}); err != nil {
+	if _, err := w.Save(w.t.Context(), nil, g, version, time.Time{}, time.Time{}); err != nil {
 		w.t.Fatal(err)
 	}
 }

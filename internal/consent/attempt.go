@@ -2,7 +2,9 @@ package consent
 
 import (
 	"context"
+	"crypto/sha256"
 	"crypto/subtle"
+	"encoding/hex"
 	"errors"
 	"net/url"
 	"slices"
@@ -82,6 +84,9 @@ func request(p provider.Provider, l *Link, g *account.Grant) provider.AuthorizeR
 	}
 	r.Consent = len(g.Missing) > 0 || len(p.MissingScopes(r.Scopes, had)) > 0
 	for i := range g.Failures {
+		if g.Failures[i].Narrow() {
+			continue // to consent once more makes no token narrower
+		}
 		f := &g.Failures[i].Failure
 		r.Consent = r.Consent || f.Suberror == "consent_required" || f.Code == "consent_required" || f.Number == "AADSTS65001"
 		if r.Claims == "" {
@@ -110,15 +115,12 @@ func scopes(p provider.Provider, l *Link, g *account.Grant) []string {
 	// Without these nobody knows who consented, or no refresh token comes.
 	asked := slices.Clone(own)
 	for _, scope := range p.Scopes() {
-		if slices.Contains(signInScopes, scope) && !slices.Contains(asked, scope) {
+		if account.IsSignInScope(scope) && !slices.Contains(asked, scope) {
 			asked = append(asked, scope)
 		}
 	}
 	return asked
 }
-
-// signInScopes are about the person and the grant, and no resource's.
-var signInScopes = []string{"openid", "profile", "email", "offline_access"}
 
 // Finish judges the answer of the authorization server (the query of the
 // callback) to the attempt, and stores the consent.
@@ -176,11 +178,18 @@ func (s *Service) Finish(ctx context.Context, sealed string, answer url.Values) 
 // begins so.
 const answerMark = "answer."
 
+// mark is what is remembered of the attempt. It stands in the store as it is, so
+// it is not the state, which is secret as long as the attempt lives.
+func (a *attempt) mark() string {
+	digest := sha256.Sum256([]byte(a.State))
+	return answerMark + hex.EncodeToString(digest[:])
+}
+
 // takeAnswer sees to it that the code of an attempt is sent once, however often
 // its answer comes, as when a page is reloaded that takes its time. Whoever sees
 // a code again ends what it brought (RFC 6749 section 4.1.2).
 func (s *Service) takeAnswer(ctx context.Context, a *attempt) error {
-	err := s.cfg.Spent.Spend(ctx, answerMark+a.State, time.Unix(a.Expires, 0))
+	err := s.cfg.Spent.Spend(ctx, a.mark(), time.Unix(a.Expires, 0))
 	switch {
 	case errors.Is(err, store.ErrConflict):
 		return answerTaken()

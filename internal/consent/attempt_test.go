@@ -123,7 +123,7 @@ func TestCallbackComesOnce(t *testing.T) {
 		if len(w.idp.proofs) != sent {
 			t.Error("the code was sent again")
 		}
-		if until := w.keeper.answered[answerMark+b.State]; until.Before(b.Expires) {
+		if until := w.keeper.answered[(&attempt{State: b.State}).mark()]; until.Before(b.Expires) {
 			t.Errorf("that is forgotten at %s, before the attempt ends at %s", until, b.Expires)
 		}
 		if _, err := w.Open(t.Context(), sealed); err != nil {

@@ -37,7 +37,7 @@ type Format string
 // The formats.
 const (
 	AuthorizedUser Format = "credentials of an authorised user (Google)"
-	TokenFile      Format = "token file (Google's quick starts)"
+	TokenFile      Format = "token file (Google's quick starts)" //nolint:gosec // prose
 	Rclone         Format = "rclone's configuration"
 	List           Format = "list of accounts"
 )

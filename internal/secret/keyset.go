@@ -129,7 +129,7 @@ func syncDir(dir string) error {
 		// Windows cannot flush a directory and does not need it.
 		return nil
 	}
-	d, err := os.Open(dir)
+	d, err := os.Open(dir) //nolint:gosec // where the configuration puts the file
 	if err != nil {
 		return err
 	}
@@ -180,7 +180,7 @@ func readFile(path string) (map[Purpose]json.RawMessage, error) {
 
 // readPrivate reads a file that only its owner may read.
 func readPrivate(path string) ([]byte, error) {
-	f, err := os.Open(path)
+	f, err := os.Open(path) //nolint:gosec // the configuration names the file
 	if err != nil {
 		if errors.Is(err, fs.ErrPermission) {
 			return nil, fmt.Errorf("%w: make it readable for the user that runs Bellhop", err)

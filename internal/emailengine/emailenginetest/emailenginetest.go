@@ -49,7 +49,7 @@ func Start(t testing.TB, args ...string) *Redis {
 	dir := t.TempDir()
 	r := &Redis{t: t, Socket: filepath.Join(dir, "redis.sock")}
 	r.URL = "unix://" + r.Socket
-	cmd := exec.Command(path, append([]string{"--port", "0", "--unixsocket", r.Socket, "--save", "", "--appendonly", "no", "--dir", dir}, args...)...)
+	cmd := exec.Command(path, append([]string{"--port", "0", "--unixsocket", r.Socket, "--save", "", "--appendonly", "no", "--dir", dir}, args...)...) //nolint:gosec // tests alone start it
 	stdout, err := cmd.StdoutPipe()
 	if err != nil {
 		t.Fatal(err)
