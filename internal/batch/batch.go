@@ -110,8 +110,9 @@ type Options struct {
 	Scheme func(host string) string
 	// Judge says why a part is not to be sent; nil lets all pass. It sees the
 	// part as the API will take it, with the batch's own query where that
-	// counts for the parts. The error is a [problem.Problem].
-	Judge func(part *target.Request) error
+	// counts for the parts, and the part's own header and body. The error is a
+	// [problem.Problem].
+	Judge func(part *target.Request, header http.Header, body []byte) error
 	// OpenHandle gives the URL behind a handle of ours in the JSON body of a
 	// part, as the member "@microsoft.graph.sourceUrl" of its outermost object;
 	// nil opens none.
@@ -225,7 +226,7 @@ func isCoded(header http.Header) bool {
 // add adds a part, judged by itself. The error is for the whole envelope.
 func (e *Envelope) add(p *part, err error) error {
 	if err == nil && e.options.Judge != nil {
-		err = e.options.Judge(&p.judged)
+		err = e.options.Judge(&p.judged, p.header, p.body)
 	}
 	if err == nil {
 		target.Outgoing(p.header, false)

@@ -95,7 +95,7 @@ func mentionsKey(text []byte) bool {
 	for i := 0; i < len(text); i++ {
 		switch rest := text[i:]; {
 		case len(rest) >= 6 && string(rest[:4]) == `\u00` && hexValue(rest[4]) >= 0 && hexValue(rest[5]) >= 0:
-			plain = append(plain, byte(hexValue(rest[4])<<4|hexValue(rest[5])))
+			plain = append(plain, byte(hexValue(rest[4])<<4|hexValue(rest[5]))) //nolint:gosec // two digits are a byte
 			i += 5
 		case len(rest) >= 2 && rest[0] == '\\':
 			plain = append(plain, rest[:2]...)

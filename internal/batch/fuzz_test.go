@@ -77,8 +77,8 @@ func atOrigin(q *target.Request) *target.Request {
 }
 
 // judgeInto lets all parts pass and keeps what it judged.
-func judgeInto(judged *[]target.Request) func(*target.Request) error {
-	return func(q *target.Request) error {
+func judgeInto(judged *[]target.Request) func(*target.Request, http.Header, []byte) error {
+	return func(q *target.Request, _ http.Header, _ []byte) error {
 		*judged = append(*judged, *q)
 		return nil
 	}

@@ -329,7 +329,7 @@ func TestPartOfAGoogleBatchIsRefusedByItself(t *testing.T) {
 func TestPartOfAGoogleBatchIsJudgedWithTheBatchsQuery(t *testing.T) {
 	var judged []string
 	o := options(google)
-	o.Judge = func(q *target.Request) error {
+	o.Judge = func(q *target.Request, _ http.Header, _ []byte) error {
 		judged = append(judged, q.Path+query(q))
 		return nil
 	}

@@ -273,7 +273,7 @@ func TestPartOfAGraphBatchIsRefusedByItself(t *testing.T) {
 func TestPartIsJudgedAsItIsSent(t *testing.T) {
 	var judged []string
 	o := options(microsoft)
-	o.Judge = func(q *target.Request) error {
+	o.Judge = func(q *target.Request, _ http.Header, _ []byte) error {
 		judged = append(judged, q.Method+" "+q.Host+q.Path+query(q))
 		if q.Method == "DELETE" {
 			return problem.New(problem.NotAllowed, "no")
@@ -462,7 +462,7 @@ func TestGraphBatchWithoutSentPartsIsAnswered(t *testing.T) {
 
 func TestJudgeErrorThatIsNoProblemIsInternal(t *testing.T) {
 	o := options(microsoft)
-	o.Judge = func(*target.Request) error { return errors.New("secret") }
+	o.Judge = func(*target.Request, http.Header, []byte) error { return errors.New("secret") }
 	e, err := readGraph(requests(`{"id":"1","method":"GET","url":"/me"}`), o)
 	if err != nil {
 		t.Fatal(err)

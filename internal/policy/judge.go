@@ -1,6 +1,7 @@
 package policy
 
 import (
+	"cmp"
 	"fmt"
 	"net/netip"
 	"time"
@@ -75,11 +76,21 @@ type Decision struct {
 	Missing string
 	// Forbids says in words what forbids the call where nothing is missing.
 	Forbids string
+	// Body is what the body of an allowed call must be, see [Decision.CheckBody].
+	Body BodyCheck
+	// label is the key's, see [Key.Label].
+	label string
 }
 
 // Judge decides whether the key may make the call. It does not allocate for a
 // call that is allowed to a key without rules.
 func Judge(key *Key, facts *Facts) Decision {
+	decision := judge(key, facts)
+	decision.label = key.Label
+	return decision
+}
+
+func judge(key *Key, facts *Facts) Decision {
 	switch {
 	case key.Expired(facts.Now):
 		return Decision{Reason: ReasonExpired, Missing: "a later end than " + key.Expires.UTC().Format(time.RFC3339)}
@@ -91,14 +102,13 @@ func Judge(key *Key, facts *Facts) Decision {
 		return Decision{Reason: ReasonAccount, Missing: fmt.Sprintf("an account pattern that matches %q", facts.Account)}
 	case facts.Unregistered && key.needsReach(facts.Needs) && !key.Names(facts.Account):
 		return Decision{Reason: ReasonAccount, Missing: fmt.Sprintf("an account pattern that names %q or its whole domain, as *@example.com does: the account is not registered", facts.Account)}
-	case len(key.Presets) > 0 && (facts.Needs == Proxy || facts.Needs == Token):
-		return Decision{Reason: ReasonRule, Forbids: "its presets are not known"}
-	case len(key.Rules) > 0 && facts.Needs == Token:
-		return Decision{Reason: ReasonRule, Forbids: "it has rules, which nobody could enforce on who holds an access token"}
-	case len(key.Rules) > 0 && facts.Needs == Proxy && facts.Request == nil:
+	case !key.limited():
+	case facts.Needs == Token:
+		return Decision{Reason: ReasonRule, Forbids: "it has rules or presets, which nobody could enforce on who holds an access token"}
+	case facts.Needs == Proxy && facts.Request == nil:
 		return Decision{Reason: ReasonRule, Missing: "a rule for this call"}
-	case len(key.Rules) > 0 && facts.Needs == Proxy:
-		return judgeByRules(key.Rules, facts)
+	case facts.Needs == Proxy:
+		return judgeByRules(key, facts)
 	}
 	return Decision{Allowed: true}
 }
@@ -112,9 +122,9 @@ func (d Decision) Problem() *problem.Problem {
 	case d.Reason == ReasonExpired:
 		return InvalidKey()
 	case d.Forbids != "":
-		return problem.New(problem.NotAllowed, "the API key does not allow this call: "+d.Forbids)
+		return problem.New(problem.NotAllowed, cmp.Or(d.label, "the API key")+" does not allow this call: "+d.Forbids)
 	}
-	return problem.New(problem.NotAllowed, "the API key does not allow this call: it lacks "+d.Missing)
+	return problem.New(problem.NotAllowed, cmp.Or(d.label, "the API key")+" does not allow this call: it lacks "+d.Missing)
 }
 
 // admits reports whether a caller at the address may use the key.

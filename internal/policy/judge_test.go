@@ -30,7 +30,8 @@ func TestJudge(t *testing.T) {
 	})
 	ruled := reaching(func(k *Key) { k.Rules = mustParse("GET *") })
 	ruledToken := reaching(func(k *Key) { k.Rules, k.Token = mustParse("* *"), true })
-	preset := reaching(func(k *Key) { k.Presets = []string{"read"} })
+	preset := reaching(func(k *Key) { k.Presets = []string{"gmail-readonly"} })
+	presetToken := reaching(func(k *Key) { k.Presets, k.Token = []string{"gmail-readonly"}, true })
 	for _, c := range []struct {
 		name    string
 		key     Key
@@ -69,11 +70,13 @@ func TestJudge(t *testing.T) {
 		{"no address", ranged, "alice", Proxy, "", ReasonAddress, "address range"},
 		{"address before permission", ranged, "alice", Token, "11.0.0.1", ReasonAddress, "11.0.0.1"},
 		{"rules are not ignored", ruled, "alice", Proxy, "", ReasonRule, "POST gmail.googleapis.com/send"},
-		{"presets are not ignored", preset, "alice", Proxy, "", ReasonRule, "presets"},
+		{"presets are not ignored", preset, "alice", Proxy, "", ReasonRule, "its preset gmail-readonly"},
+		{"a preset that is not known allows nothing", reaching(func(k *Key) { k.Presets = []string{"read"} }), "alice", Proxy, "", ReasonRule, "its preset read"},
 		{"rules are not for reaching the account", ruled, "alice", Reach, "", "", ""},
 		{"out of reach", ruled, "mallory", Reach, "", ReasonAccount, "mallory"},
 		{"rules are not for calls of our own", ruled, "alice", Any, "", "", ""},
 		{"no token beside rules", ruledToken, "alice", Token, "", ReasonRule, "who holds"},
+		{"no token beside presets", presetToken, "alice", Token, "", ReasonRule, "who holds"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			facts := Facts{

@@ -11,9 +11,9 @@ import (
 // takes no memory.
 const usualSegments = 24
 
-// judgeByRules decides on a call to an API by a key's rules.
-func judgeByRules(rules []Rule, facts *Facts) Decision {
-	q := facts.Request
+// judgeByRules decides on a call to an API by a key's rules and presets.
+func judgeByRules(key *Key, facts *Facts) Decision {
+	q, rules := facts.Request, key.Rules
 	source := operation.Source{
 		Method: q.Method, Host: q.Host, Family: operation.FamilyOf(q.Host), Path: q.Path, RawQuery: q.RawQuery,
 	}
@@ -27,9 +27,9 @@ func judgeByRules(rules []Rule, facts *Facts) Decision {
 		ways, err = readings(path.Segments)
 	}
 	if err != nil {
-		return Decision{Reason: ReasonRule, Forbids: "it has rules, and cannot call what they cannot be compared with: the path " + err.Error()}
+		return Decision{Reason: ReasonRule, Forbids: "it has rules or presets, and cannot call what they cannot be compared with: the path " + err.Error()}
 	}
-	allows := false
+	allows := len(key.Presets) > 0
 	for i := range rules {
 		r := &rules[i]
 		allows = allows || !r.deny
@@ -40,12 +40,21 @@ func judgeByRules(rules []Rule, facts *Facts) Decision {
 	if !allows || facts.Envelope {
 		return Decision{Allowed: true}
 	}
+	decision := Decision{Allowed: true}
 	for leave := range ways {
-		if !allowed(rules, q.Method, &path, leave) {
-			return Decision{Reason: ReasonRule, Missing: "a rule that allows " + smallestRule(q, &path)}
+		if allowed(rules, q.Method, &path, leave) {
+			continue
 		}
+		said := judgeByPresets(key.Presets, q.Method, &path, leave)
+		if !said.allowed {
+			return Decision{Reason: ReasonRule, Missing: "a rule that allows " + smallestRule(q, &path) + said.refusalOf(key.Presets)}
+		}
+		if said.check != NoBodyCheck && decision.Body != NoBodyCheck && said.check != decision.Body {
+			return Decision{Reason: ReasonRule, Forbids: "its path " + errReadings.Error()}
+		}
+		decision.Body = max(decision.Body, said.check)
 	}
-	return Decision{Allowed: true}
+	return decision
 }
 
 // allowed reports whether one of the rules allows a path in one of its

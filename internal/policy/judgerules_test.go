@@ -9,14 +9,19 @@ import (
 
 // judged judges "METHOD host/path[?query]" by rules.
 func judged(rules []Rule, call string) Decision {
+	return judgedByKey(&Key{Accounts: []string{"*"}, Rules: rules}, call)
+}
+
+func judgedByKey(key *Key, call string) Decision { return Judge(key, factsOf(call)) }
+
+func factsOf(call string) *Facts {
 	method, rest, _ := strings.Cut(call, " ")
 	rest, query, _ := strings.Cut(rest, "?")
 	i := strings.IndexByte(rest, '/')
-	key := Key{Accounts: []string{"*"}, Rules: rules}
-	return Judge(&key, &Facts{
+	return &Facts{
 		Account: "alice", Needs: Proxy, Now: now,
 		Request: &target.Request{Method: method, Host: rest[:i], Path: rest[i:], RawQuery: query},
-	})
+	}
 }
 
 func TestRulesJudge(t *testing.T) {

@@ -1,9 +1,11 @@
 package policy
 
 import (
+	"encoding/json"
 	"errors"
 	"fmt"
 	"net/netip"
+	"slices"
 	"strings"
 	"time"
 
@@ -12,6 +14,17 @@ import (
 
 // maxName is the greatest length of a key's name.
 const maxName = 64
+
+// What a key has is bounded, so that its record fits the store.
+const (
+	maxAccounts = 1000
+	maxCIDRs    = 256
+	// maxDescription has room for EmailEngine's 1024 characters, in bytes.
+	maxDescription = 4 << 10
+	// maxLength is how long rules, account patterns and scopes may be together,
+	// in bytes of the JSON that the record is: "&", "<" and ">" are six there.
+	maxLength = 128 << 10
+)
 
 // Key is what is known of a key, but for the key itself. It is made from the
 // configuration, or kept as JSON.
@@ -38,12 +51,18 @@ type Key struct {
 	Rate string `json:"rate,omitempty"`
 	// Rules are the calls that the key may make; none and no presets: any.
 	Rules []Rule `json:"allow,omitempty"`
-	// Presets are named sets of rules.
+	// Presets are names of [Presets], of which each allows calls besides the rules.
 	Presets []string `json:"presets,omitempty"`
+	// Scopes narrow the access tokens that the key's calls are made with, and
+	// those that it is given (RFC 6749 section 6); none: as the grant has them.
+	Scopes []string `json:"scopes,omitempty"`
 	// Description is for people.
 	Description string `json:"description,omitempty"`
 	// Created is when the key was made; zero for one of the configuration.
 	Created time.Time `json:"created,omitzero"`
+	// Label is what refusals call this where it is no key but stands for a
+	// caller who needs none; empty for a key.
+	Label string `json:"-"`
 }
 
 // Validate reports why the key cannot be used.
@@ -54,33 +73,77 @@ func (k *Key) Validate() error {
 	if !isHash(k.Hash) {
 		return fmt.Errorf("key %s: the hash is not 64 lower-case hexadecimal digits", k.Name)
 	}
+	if len(k.Description) > maxDescription {
+		return fmt.Errorf("key %s: the description has more than %d bytes: write less", k.Name, maxDescription)
+	}
+	if err := k.CheckLimits(); err != nil {
+		return fmt.Errorf("key %s: %w", k.Name, err)
+	}
+	return nil
+}
+
+// CheckLimits reports why what the key allows cannot be judged, whatever its
+// name and hash.
+func (k *Key) CheckLimits() error {
+	if len(k.Accounts) > maxAccounts {
+		return fmt.Errorf("it has more than %d account patterns: write fewer, with wildcards", maxAccounts)
+	}
+	if len(k.CIDRs) > maxCIDRs {
+		return fmt.Errorf("it has more than %d address ranges: write fewer and wider ones", maxCIDRs)
+	}
 	for _, pattern := range k.Accounts {
 		if err := checkPattern(pattern); err != nil {
-			return fmt.Errorf("key %s: account pattern %q: %w", k.Name, pattern, err)
+			return fmt.Errorf("account pattern %q: %w", pattern, err)
 		}
 	}
 	for _, cidr := range k.CIDRs {
 		if !cidr.IsValid() || cidr.Addr().Is4In6() {
-			return fmt.Errorf("key %s: cidr %s is not an address range", k.Name, cidr)
+			return fmt.Errorf("cidr %s is not an address range", cidr)
 		}
 	}
 	if len(k.Rules) > maxRules {
-		return fmt.Errorf("key %s: it has more than %d rules: write fewer, with wildcards", k.Name, maxRules)
+		return fmt.Errorf("it has more than %d rules: write fewer, with wildcards", maxRules)
+	}
+	length := 0
+	for i := range k.Rules {
+		length += encodedLength(k.Rules[i].text)
+	}
+	for _, text := range slices.Concat(k.Accounts, k.Scopes) {
+		length += encodedLength(text)
+	}
+	if length > maxLength {
+		return fmt.Errorf("its rules, account patterns and scopes have %d bytes together as JSON, at most %d are kept: write fewer, with wildcards", length, maxLength)
 	}
 	for i := range k.Rules {
 		if k.Rules[i].text == "" {
-			return fmt.Errorf("key %s: a rule is empty", k.Name)
+			return errors.New("a rule is empty")
 		}
 	}
-	limited := len(k.Rules) > 0 || len(k.Presets) > 0
-	switch {
-	case k.Token && limited:
-		return fmt.Errorf("key %s: token does not go with rules or presets, because whoever holds an access token has its whole scope", k.Name)
-	case len(k.Presets) > 0:
-		return fmt.Errorf("key %s: not yet: presets", k.Name)
+	if err := CheckScopes(k.Scopes); err != nil {
+		return fmt.Errorf("scopes: %w", err)
+	}
+	if k.Token && k.limited() {
+		return errors.New("token does not go with rules or presets, because whoever holds an access token has its whole scope")
+	}
+	for i, name := range k.Presets {
+		if err := CheckPreset(name); err != nil {
+			return err
+		}
+		if slices.Contains(k.Presets[:i], name) {
+			return fmt.Errorf("the preset %s is there twice: leave one out", name)
+		}
 	}
 	return nil
 }
+
+// encodedLength is how long a text is in the record of a key.
+func encodedLength(text string) int {
+	encoded, _ := json.Marshal(text) // strings always marshal
+	return len(encoded)
+}
+
+// limited reports whether the key may make some calls and others not.
+func (k *Key) limited() bool { return len(k.Rules) > 0 || len(k.Presets) > 0 }
 
 // Account is the one account that the key is bound to by name. It reports
 // false for a key that reaches several or none.

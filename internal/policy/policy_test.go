@@ -104,10 +104,12 @@ func TestValidate(t *testing.T) {
 		"rules":                    {func(k *Key) { k.Rules = mustParse("GET *", "!* *") }, ""},
 		"empty rule":               {func(k *Key) { k.Rules = []Rule{{}} }, "empty"},
 		"too many rules":           {func(k *Key) { k.Rules = slices.Repeat(mustParse("GET *"), 257) }, "more than 256"},
-		"presets":                  {func(k *Key) { k.Presets = []string{"read"} }, "not yet: presets"},
+		"presets":                  {func(k *Key) { k.Presets = []string{"gmail-readonly", "calendar-readonly"} }, ""},
+		"preset that is none":      {func(k *Key) { k.Presets = []string{"gmail-read"} }, `there is no preset "gmail-read": write one of gmail-readonly, `},
+		"presets of an admin":      {func(k *Key) { k.Admin, k.Presets = true, []string{"gmail-readonly"} }, ""},
 		"rate":                     {func(k *Key) { k.Rate = "10/s" }, ""},
 		"token with rules":         {func(k *Key) { k.Token, k.Rules = true, mustParse("GET *") }, "whole scope"},
-		"token with presets":       {func(k *Key) { k.Token, k.Presets = true, []string{"read"} }, "whole scope"},
+		"token with presets":       {func(k *Key) { k.Token, k.Presets = true, []string{"gmail-readonly"} }, "whole scope"},
 		"expiry in the past is ok": {func(k *Key) { k.Expires = time.Unix(1, 0) }, ""},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -170,7 +172,7 @@ func TestKeySurvivesJSON(t *testing.T) {
 		Token: true, Admin: true, Connect: true,
 		Expires: time.Date(2030, 1, 2, 3, 4, 5, 0, time.UTC),
 		CIDRs:   []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8"), netip.MustParsePrefix("2001:db8::/32")},
-		Rate:    "10/s", Rules: mustParse("GET *", "!POST gmail.googleapis.com/**/send"), Presets: []string{"read"},
+		Rate:    "10/s", Rules: mustParse("GET *", "!POST gmail.googleapis.com/**/send"), Presets: []string{"gmail-readonly"},
 		Created: time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC),
 	}
 	data, err := json.Marshal(&want)
