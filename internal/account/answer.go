@@ -66,6 +66,8 @@ type Answer struct {
 	User string
 	// Scopes as granted; nil when the answer did not say.
 	Scopes []string
+	// ScopesUnread is set when the answer did say, and not in words.
+	ScopesUnread bool
 	// Life is expires_in; when the answer had none that makes sense it is the
 	// provider's usual life, and Assumed is set.
 	Life    time.Duration

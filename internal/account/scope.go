@@ -48,3 +48,13 @@ func ScopeKey(scopes []string) string {
 	slices.Sort(sorted)
 	return strings.Join(slices.Compact(sorted), " ")
 }
+
+// IsSignInScope reports whether a scope is one of OpenID Connect's that are about
+// the person and the grant, and no resource's: a server may add them unasked.
+func IsSignInScope(scope string) bool {
+	switch scope {
+	case "openid", "profile", "email", "offline_access":
+		return true
+	}
+	return false
+}

@@ -35,6 +35,9 @@ func (b *Broker) grant(r Registration) (*account.Grant, *named, error) {
 	if err := account.CheckID(r.ID); err != nil {
 		return nil, nil, problem.New(problem.InvalidRequest, err.Error())
 	}
+	if err := r.checkSizes(); err != nil {
+		return nil, nil, err
+	}
 	p, ok := b.provider(r.Provider)
 	if !ok {
 		return nil, nil, problem.New(problem.InvalidRequest, "provider: there is no provider "+strconv.Quote(r.Provider)+" in the configuration; it has "+b.providerNames())
@@ -81,14 +84,14 @@ func (b *Broker) Register(ctx context.Context, r Registration) error {
 	if err := b.saveWaiting(ctx, r.ID); err != nil {
 		return err
 	}
-	_, err = b.vault.Save(ctx, g, 0, b.due(g), time.Time{})
+	version, err := b.vault.Save(ctx, nil, g, 0, b.due(g), time.Time{})
 	if errors.Is(err, store.ErrConflict) {
 		return problem.New(problem.Conflict, "account "+strconv.Quote(r.ID)+" exists; to swap its grant for this one, ask for it to be replaced")
 	}
 	if err != nil {
 		return storeProblem(err)
 	}
-	b.remember(g)
+	b.remember(g, version)
 	return nil
 }
 
@@ -112,7 +115,7 @@ func (b *Broker) Replace(ctx context.Context, r Registration) error {
 	}
 	n := need{audience: p.DefaultAudience()}
 	begun := b.clock.Now()
-	answer, err := b.request(p, next, n)
+	answer, err := b.request(p, nil, next, n)
 	if !answer.RefreshToken.IsZero() {
 		next.RefreshToken = answer.RefreshToken
 	}
@@ -120,7 +123,8 @@ func (b *Broker) Replace(ctx context.Context, r Registration) error {
 		return b.failed(next, n, err)
 	}
 	next.Attempts++
-	succeed(p, next, n, next.Attempts, answer, begun, b.clock.Now())
+	renewed(p, next, answer, begun)
+	succeed(next, n, next.Attempts, answer, begun, b.clock.Now())
 	_, err = b.settle(next, func(g *account.Grant) error {
 		next.Generation = max(next.Generation, g.Generation+1)
 		next.Attempts = max(next.Attempts, g.Attempts+1)
@@ -192,6 +196,9 @@ func standing(g *account.Grant) account.State {
 // value leaves the old one. Where nobody consents, the login says whose the
 // tokens are: those of another are forgotten, and what was said of that one.
 func (b *Broker) Rename(ctx context.Context, id, name, user string) error {
+	if err := checkNames(name, user); err != nil {
+		return err
+	}
 	return b.change(ctx, id, func(g *account.Grant) error {
 		if name != "" {
 			g.Name = name

@@ -65,7 +65,7 @@ func (b *Broker) Restore(ctx context.Context, restored *account.Grant) (bool, er
 		return false, err
 	}
 	written := false
-	g, err := b.upsert(ctx, id, &account.Grant{ID: id}, func(g *account.Grant) error {
+	g, err := b.upsert(ctx, nil, id, &account.Grant{ID: id}, func(g *account.Grant) error {
 		absent := g.Provider == ""
 		owned := !g.RefreshToken.IsZero() && !unadopted(g)
 		if written = absent || g.Generation < restored.Generation && !(owned && unadopted(restored)); !written {

@@ -3,10 +3,12 @@
 // or losing the one that came in its place.
 //
 // One call's way: [Broker.Token] finds a valid token in memory, or joins the
-// flight that brings one (flight.go): it locks the grant, reads it again,
-// writes its intent, sends the token request, makes the answer durable, and
-// only then hands the token out. What a failure means for the grant is in
-// verdict.go, how long to stay away from a token endpoint in endpoint.go.
+// flight that brings one (flight.go): it locks the grant, takes its lease among
+// the processes on the store (lease.go), reads it again, writes its intent,
+// sends the token request, makes the answer durable, and only then hands the
+// token out. What a failure means for the grant is in verdict.go, how long to
+// stay away from a token endpoint in endpoint.go, how memory stays true where
+// other processes write to the store in follow.go.
 package broker
 
 import (
@@ -104,6 +106,8 @@ type named struct {
 	// covers is that of an [Unattended] provider; nil for one that people
 	// consent to.
 	covers func(accountID string) bool
+	// narrowing is the provider itself; nil where it is not [Narrowing].
+	narrowing Narrowing
 	// pool is the ID of the grant that all of the provider's accounts share;
 	// empty where each has its own.
 	pool string
@@ -164,7 +168,8 @@ type Options struct {
 	// Claims is a claims challenge that the next token must answer; NotNumber
 	// or Force asks for that token.
 	Claims string
-	// Scopes narrow the token.
+	// Scopes narrow the token, where the provider is a [Narrowing] one: it is
+	// good for no more than these of the grant's (RFC 6749 section 6).
 	Scopes []string
 	// Provider is whose token it must be, where the caller has decided by that
 	// where it goes: the account may belong to another one since. Empty accepts
@@ -229,6 +234,9 @@ func (b *Broker) Token(ctx context.Context, id, audience string, o Options) (Tok
 	if err := serves(e.grant.State); err != nil {
 		return Token{}, err
 	}
+	if err := p.narrowable(e.grant, n); err != nil {
+		return Token{}, err
+	}
 	if p.pool != "" {
 		return b.fromPool(ctx, p, e, n)
 	}
@@ -238,7 +246,14 @@ func (b *Broker) Token(ctx context.Context, id, audience string, o Options) (Tok
 // from returns a token of the entry's grant.
 func (b *Broker) from(ctx context.Context, p *named, e *entry, n need) (Token, error) {
 	id, now := e.grant.ID, b.clock.Now()
-	e.used.Store(now.UnixNano())
+	unix := now.UnixNano()
+	if unix > b.news.trusted.Load() {
+		return Token{}, untrusted()
+	}
+	e.used.Store(unix)
+	if n.requested != "" {
+		e.narrow.note(n.subject(), now)
+	}
 	t, aging := b.satisfies(e.grant, n, now)
 	if t == nil || p.foreign(e.grant) {
 		return b.await(ctx, p, id, n)

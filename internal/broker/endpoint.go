@@ -56,7 +56,7 @@ func probeWait(failed int) time.Duration {
 }
 
 func jitter(d time.Duration) time.Duration {
-	return time.Duration(float64(d) * (1 - waitJitter + 2*waitJitter*rand.Float64()))
+	return time.Duration(float64(d) * (1 - waitJitter + 2*waitJitter*rand.Float64())) //nolint:gosec // jitter is no secret
 }
 
 // endpointFor returns the one that all brokers on this store share.

@@ -55,10 +55,9 @@ type Event struct {
 }
 
 // tell reports what a token request did to the account.
-func (b *Broker) tell(provider string, g *account.Grant, n need, before account.State, f *account.Failure) {
+func (b *Broker) tell(provider string, g *account.Grant, n need, before account.State, a account.Answer, f *account.Failure) {
 	event := Event{Account: accountOf(g), Provider: provider, Audience: n.audience}
-	switch {
-	case f == nil:
+	if honoured(a) {
 		b.client.clear(provider)
 		switch {
 		case before == account.AuthenticationError:
@@ -66,6 +65,9 @@ func (b *Broker) tell(provider string, g *account.Grant, n need, before account.
 		case before == account.Init && !g.Unregistered:
 			b.happened(event, AccountConnected)
 		}
+	}
+	switch {
+	case f == nil:
 		event.Expires = g.FindAccess(n.audience, n.requested).Expires
 		b.happened(event, TokenRefreshed)
 	case f.Meaning == account.GrantDead && before != account.AuthenticationError:

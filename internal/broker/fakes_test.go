@@ -47,20 +47,23 @@ type memVault struct {
 	grants   map[string]*account.Grant
 	versions map[string]uint64
 	due      map[string]time.Time
+	leases   map[string]store.Lease
 	last     uint64
 	sweeps   int
 
-	saveErr, readErr, readyErr error
+	saveErr, readErr, readyErr, leaseErr error
 	// lateErr is returned by a save that was made all the same.
 	lateErr error
 	// conflicts is how many saves meet somebody else's write first.
 	conflicts int
 	// onSave sees each grant before it is written.
 	onSave func(*account.Grant) error
+	// changed hear of each change.
+	changed map[*watch]func(id string, version uint64)
 }
 
 func newMemVault(j *journal) *memVault {
-	return &memVault{journal: j, grants: make(map[string]*account.Grant), versions: make(map[string]uint64), due: make(map[string]time.Time)}
+	return &memVault{journal: j, grants: make(map[string]*account.Grant), versions: make(map[string]uint64), due: make(map[string]time.Time), leases: make(map[string]store.Lease)}
 }
 
 // set changes the vault's behaviour.
@@ -83,11 +86,14 @@ func (v *memVault) Grant(_ context.Context, id string) (*account.Grant, uint64, 
 	return g.Clone(), v.versions[id], nil
 }
 
-func (v *memVault) Save(_ context.Context, g *account.Grant, version uint64, due, _ time.Time) (uint64, error) {
+func (v *memVault) Save(_ context.Context, lease *store.Lease, g *account.Grant, version uint64, due, _ time.Time) (uint64, error) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	if v.saveErr != nil {
 		return 0, v.saveErr
+	}
+	if lease != nil && !v.holds(*lease) {
+		return 0, store.ErrFenced
 	}
 	if v.onSave != nil {
 		if err := v.onSave(g); err != nil {
@@ -104,6 +110,7 @@ func (v *memVault) Save(_ context.Context, g *account.Grant, version uint64, due
 	}
 	v.last++
 	v.grants[g.ID], v.versions[g.ID], v.due[g.ID] = g.Clone(), v.last, due
+	v.publish(g.ID, v.last)
 	intent := "no intent"
 	if g.Intent != nil {
 		intent = fmt.Sprintf("intent %d", g.Intent.Number)
@@ -127,7 +134,17 @@ func (v *memVault) Remove(_ context.Context, id string, version uint64) error {
 	delete(v.grants, id)
 	delete(v.versions, id)
 	delete(v.due, id)
+	v.publish(id, 0)
 	return nil
+}
+
+// publish tells of a change; v.mu is held.
+func (v *memVault) publish(id string, version uint64) {
+	for w, changed := range v.changed {
+		if !w.deaf.Load() {
+			changed(id, version)
+		}
+	}
 }
 
 func (v *memVault) Due(_ context.Context, at time.Time, f func(id string) bool) error {
@@ -159,6 +176,49 @@ func (v *memVault) Unresolved(context.Context) ([]string, error) {
 	}
 	slices.Sort(ids)
 	return ids, nil
+}
+
+func (v *memVault) Acquire(_ context.Context, id, owner string, life time.Duration) (store.Lease, error) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	if v.leaseErr != nil {
+		return store.Lease{}, v.leaseErr
+	}
+	if held, ok := v.leases[id]; ok && time.Now().Before(held.Expires) {
+		return store.Lease{}, store.ErrLeased
+	}
+	v.last++
+	v.leases[id] = store.Lease{Key: id, Owner: owner, Fence: v.last, Expires: time.Now().Add(life)}
+	return v.leases[id], nil
+}
+
+func (v *memVault) Renew(_ context.Context, lease store.Lease, life time.Duration) (store.Lease, error) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	if v.leaseErr != nil {
+		return store.Lease{}, v.leaseErr
+	}
+	if !v.holds(lease) {
+		return store.Lease{}, store.ErrFenced
+	}
+	lease.Expires = time.Now().Add(life)
+	v.leases[lease.Key] = lease
+	return lease, nil
+}
+
+func (v *memVault) Release(_ context.Context, lease store.Lease) error {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	if held := v.leases[lease.Key]; held.Fence == lease.Fence {
+		delete(v.leases, lease.Key)
+	}
+	return v.leaseErr
+}
+
+// holds reports whether the lease has not ended; v.mu is held.
+func (v *memVault) holds(lease store.Lease) bool {
+	held := v.leases[lease.Key]
+	return held.Fence == lease.Fence && time.Now().Before(held.Expires)
 }
 
 func (v *memVault) SweepSpent(context.Context, time.Time) error {
@@ -223,6 +283,8 @@ type fakeProvider struct {
 	dress func(account.RefreshRequest, *account.Answer) error
 	// revokeErr is what Revoke returns.
 	revokeErr error
+	// scopes are those of grants that have none of their own.
+	scopes []string
 }
 
 func newFakeProvider(name string, kind account.RotationKind, j *journal) *fakeProvider {
@@ -254,6 +316,21 @@ func (p *fakeProvider) Revoke(_ context.Context, _ secret.String) error {
 	return p.revokeErr
 }
 
+func (p *fakeProvider) AudienceScopes(_ string, own []string) []string {
+	if len(own) > 0 {
+		return own
+	}
+	return p.scopes
+}
+
+func (p *fakeProvider) MissingScopes(requested, granted []string) []string {
+	return slices.DeleteFunc(slices.Clone(requested), func(s string) bool { return slices.Contains(granted, s) })
+}
+
+func (p *fakeProvider) UnaskedScopes(requested, granted []string) []string {
+	return p.MissingScopes(granted, requested)
+}
+
 // consent starts a family and returns its first refresh token.
 func (p *fakeProvider) consent(name string) secret.String {
 	p.mu.Lock()
@@ -264,6 +341,11 @@ func (p *fakeProvider) consent(name string) secret.String {
 }
 
 func (p *fakeProvider) Refresh(ctx context.Context, r account.RefreshRequest) (account.Answer, error) {
+	if check := account.WriteCheck(ctx); check != nil {
+		if err := check(); err != nil {
+			return account.Answer{}, &account.Failure{Meaning: account.ProviderDown, Err: err}
+		}
+	}
 	p.mu.Lock()
 	p.requests = append(p.requests, r)
 	p.at = append(p.at, time.Now())

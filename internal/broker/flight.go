@@ -8,6 +8,8 @@ import (
 	"time"
 
 	"github.com/bellhop-proxy/bellhop/internal/account"
+	"github.com/bellhop-proxy/bellhop/internal/secret"
+	"github.com/bellhop-proxy/bellhop/internal/store"
 )
 
 // await joins the flight that brings what n asks for, or starts it. The flight
@@ -35,16 +37,31 @@ func (n need) key(id string) string {
 	return fmt.Sprintf("%q %q %q %q %d %d %t %t %d", id, n.audience, n.requested, n.claims, n.minTTL, n.notNumber, n.force, n.ahead, n.since.Unix())
 }
 
-// fly brings a token that meets n: under the grant's lock it reads again what
-// is known, and only if that will not do it sends a token request. Whatever
-// fails, a token that still lives is served until its end.
+// fly brings a token that meets n, here or where another process is at it.
 func (b *Broker) fly(p *named, id string, n need) (Token, error) {
+	t, err := b.attempt(p, id, n, time.Time{})
+	if errors.Is(err, errElsewhere) {
+		return b.elsewhere(p, id, n)
+	}
+	return t, err
+}
+
+// attempt is one try of fly: under the grant's lock it reads again what is
+// known, and only if that will not do it sends a token request. Whatever fails,
+// a token that still lives is served until its end. Until the given time it
+// leaves with errElsewhere where another process renews the grant; zero is for
+// the first try, which believes what is in memory.
+func (b *Broker) attempt(p *named, id string, n need, until time.Time) (Token, error) {
 	h, err := b.own(b.running, id, !n.ahead)
 	if err != nil {
 		return Token{}, closing()
 	}
 	defer b.disown(h)
 
+	first := until.IsZero()
+	if !first {
+		b.reread(b.running, id)
+	}
 	e, err := b.loadFor(p, id)
 	if err != nil {
 		return Token{}, err
@@ -59,9 +76,17 @@ func (b *Broker) fly(p *named, id string, n need) (Token, error) {
 		return handOut(t, Waited), nil
 	}
 	g, t, err := b.refresh(p, h, e.grant, n)
-	if err == nil {
+	switch {
+	case err == nil:
 		b.schedule(id, t)
 		return handOut(t, Refreshed), nil
+	case errors.Is(err, errSatisfied):
+		b.schedule(id, t)
+		return handOut(t, Waited), nil
+	case errors.Is(err, errElsewhere) && (first || b.clock.Now().Before(until)):
+		return Token{}, errElsewhere
+	case errors.Is(err, errElsewhere):
+		err = unavailable("Another node renews the account's token", time.Second)
 	}
 	b.scheduleAgain(g, n, err)
 	if t := living(g, n, b.clock.Now()); t != nil && g.Provider == p.name && !p.foreign(g) {
@@ -82,14 +107,23 @@ func living(g *account.Grant, n need, now time.Time) *account.AccessToken {
 	return t
 }
 
+// errSatisfied: another process has brought what is needed.
+var errSatisfied = errors.New("another process has renewed the grant")
+
 // refresh sends one token request for the grant whose lock is held. It returns
-// the grant as it stands afterwards, whatever happened.
+// the grant as it stands afterwards, whatever happened; with errSatisfied the
+// token that the store has, with errElsewhere nothing was sent.
 //
-// The order is the whole point: intent durable, request, answer durable, and
-// only then the token is given to anyone.
+// The order is the whole point: lease, intent durable, request, answer durable,
+// and only then the token is given to anyone.
 func (b *Broker) refresh(p *named, h *hold, g *account.Grant, n need) (*account.Grant, *account.AccessToken, error) {
 	if err := b.mayRefresh(p, g, n); err != nil {
 		return g, nil, err
+	}
+	if in := g.Intent; in != nil && in.Owner == b.owner { // of another's the lease tells what became
+		if err := b.mayRepeat(p, g, n); err != nil {
+			return g, nil, err
+		}
 	}
 	if f := b.client.refused(p.Name(), b.clock.Now()); f != nil {
 		return g, nil, b.problemOf(p.Name(), *f, b.clock.Now())
@@ -110,28 +144,46 @@ func (b *Broker) refresh(p *named, h *hold, g *account.Grant, n need) (*account.
 		place.withdraw()
 		return g, nil, b.problemOf(p.Name(), *f, b.clock.Now())
 	}
-	intended, err := b.intend(p, g, n)
+	l, err := b.lease(g)
 	if err != nil {
 		place.withdraw()
-		if intended == nil {
-			intended = g // it could not be read again
-		}
-		return intended, nil, err
+		return g, nil, err
 	}
-	g = intended
+	defer l.release()
+	in, err := b.intend(p, l, g, n)
+	if err != nil {
+		place.withdraw()
+		return in.grant, in.token, err
+	}
+	return b.send(p, place, l, in, n)
+}
 
+// send sends the token request that was intended, and makes durable what became
+// of it.
+func (b *Broker) send(p *named, place ticket, l *lease, in intended, n need) (*account.Grant, *account.AccessToken, error) {
+	g := in.grant
 	before, begun := g.State, b.clock.Now()
-	answer, err := b.request(p, g, n)
+	answer, err := b.request(p, l, g, n)
+	if err != nil && l.unwritten() {
+		place.withdraw()
+		b.withdraw(in)
+		return g, nil, errElsewhere
+	}
 	failure := p.sorted(asFailure(err))
 	place.leave(failure)
 	took := b.clock.Since(begun)
+	if failure == nil {
+		failure = p.broader(g, n, answer)
+	} else {
+		answer.AccessToken = secret.String{} // whatever it is, it is none that was given
+	}
 
 	g, err = b.settle(g, result(p, g, n, answer, failure, begun, b.clock.Now()))
 	b.observer.Refreshed(p.Name(), outcome(failure), took)
 	if err != nil {
 		return g, nil, err
 	}
-	b.tell(p.Name(), g, n, before, failure)
+	b.tell(p.Name(), g, n, before, answer, failure)
 	b.compareClocks(p.Name(), answer, begun, took)
 	if failure != nil {
 		return g, nil, b.failed(g, n, failure)
@@ -139,30 +191,80 @@ func (b *Broker) refresh(p *named, h *hold, g *account.Grant, n need) (*account.
 	return g, g.FindAccess(n.audience, n.requested), nil
 }
 
-// intend makes it durable that a token request is about to be sent.
-func (b *Broker) intend(p *named, g *account.Grant, n need) (*account.Grant, error) {
-	if n.notNumber != 0 && !n.force && !b.insist.allow(g.ID, b.clock.Now()) {
-		return nil, unavailable("The account's tokens were refused too often in a short time", insistEvery)
-	}
-	return b.revise(b.running, g, func(g *account.Grant) error {
+// intended is a grant with the intent of a token request.
+type intended struct {
+	grant *account.Grant
+	// before is the intent that was there, if the outcome of an earlier request
+	// is unknown.
+	before *account.Intent
+	// token is what satisfies the need, with errSatisfied.
+	token *account.AccessToken
+}
+
+// intend makes it durable that a token request is about to be sent. It goes by
+// what the store has, now that nobody else can be about to send one.
+func (b *Broker) intend(p *named, l *lease, g *account.Grant, n need) (intended, error) {
+	in, insisted := intended{}, n.notNumber == 0 || n.force
+	next, err := b.revise(b.running, l, g, func(g *account.Grant) error {
 		// Much may have happened while a place was waited for, and somebody
 		// outside this process may have written.
+		now := b.clock.Now()
+		if g.Provider == p.name && serves(g.State) == nil && !p.foreign(g) {
+			if in.token, _ = b.satisfies(g, n, now); in.token != nil {
+				return errSatisfied
+			}
+		}
 		if err := b.mayRefresh(p, g, n); err != nil {
 			return err
 		}
+		if g.Intent != nil {
+			if err := b.mayRepeat(p, g, n); err != nil {
+				return err
+			}
+		}
+		if insisted = insisted || b.insist.allow(account.Subject(g.ID, n.requested), now); !insisted {
+			return unavailable("The account's tokens were refused too often in a short time", insistEvery)
+		}
 		p.take(g)
+		in.before = g.Intent
 		unknown := g.Intent != nil // and stays so until an answer settles it
 		g.Attempts++
-		g.Intent = &account.Intent{Number: g.Attempts, Owner: b.owner, Since: b.clock.Now(), Audience: n.audience, Lost: unknown}
+		g.Intent = &account.Intent{Number: g.Attempts, Owner: b.owner, Since: now, Audience: n.audience, Lost: unknown}
 		return nil
 	})
+	if in.grant = next; next == nil {
+		in.grant = g // it could not be read again
+	}
+	if errors.Is(err, store.ErrFenced) {
+		err = errElsewhere
+	}
+	return in, err
+}
+
+// withdraw takes back the intent of a request that was not sent. Where that
+// fails, or another process has gone on since, what was sent counts as unknown.
+func (b *Broker) withdraw(in intended) {
+	number := in.grant.Intent.Number
+	_, err := b.revise(context.Background(), nil, in.grant, func(g *account.Grant) error {
+		if g.Generation != in.grant.Generation || g.Attempts != number || g.Intent == nil {
+			return errUnchanged
+		}
+		g.Intent = in.before
+		return nil
+	})
+	if err != nil {
+		b.log.Warn("taking back the intent of a token request that was not sent", "account", in.grant.ID, "error", err)
+	}
 }
 
 // request sends the token request. It has its own deadline and no one's
 // context but the process's: the answer may hold the only valid refresh token.
-func (b *Broker) request(p Provider, g *account.Grant, n need) (answer account.Answer, err error) {
-	ctx, cancel := context.WithTimeout(context.Background(), b.settings.Timeout)
+func (b *Broker) request(p Provider, l *lease, g *account.Grant, n need) (answer account.Answer, err error) {
+	ctx, cancel := patience(b.clock, b.settings.Timeout)
 	defer cancel()
+	if l != nil {
+		ctx = account.WithWriteCheck(ctx, l.mayWrite)
+	}
 	defer func() {
 		// A panic here would end the process with every other request under
 		// way. Its value is not shown: it may quote the answer.
@@ -192,6 +294,13 @@ func (b *Broker) request(p Provider, g *account.Grant, n need) (answer account.A
 func result(p *named, intended *account.Grant, n need, a account.Answer, f *account.Failure, begun, ended time.Time) func(*account.Grant) error {
 	generation, number := intended.Generation, intended.Intent.Number
 	return func(g *account.Grant) error {
+		if g.Generation == generation && g.Attempts != number && succeeds(intended, g, a) {
+			g.RefreshToken = a.RefreshToken
+			if f == nil {
+				succeed(g, n, number, a, begun, ended)
+			}
+			return nil // the intent is another process's
+		}
 		if g.Generation != generation || g.Attempts != number {
 			return errSuperseded
 		}
@@ -206,25 +315,44 @@ func result(p *named, intended *account.Grant, n need, a account.Answer, f *acco
 				g.Intent.Lost = false // what is held now was never sent
 			}
 			fail(p, g, n, f, ended)
+			if honoured(a) {
+				renewed(p, g, a, begun)
+			}
 			return nil
 		}
-		succeed(p, g, n, number, a, begun, ended)
+		renewed(p, g, a, begun)
+		succeed(g, n, number, a, begun, ended)
 		return nil
 	}
 }
 
-// succeed writes the answer of a token request into the grant.
-func succeed(p Provider, g *account.Grant, n need, number uint64, a account.Answer, begun, now time.Time) {
+// succeeds reports whether the answer has the refresh token that came in the
+// place of the one that the store still has: another process has taken the
+// request for lost and is about to send the same one, or died before it did.
+func succeeds(intended, stored *account.Grant, a account.Answer) bool {
+	return !a.RefreshToken.IsZero() && !a.RefreshToken.Equal(intended.RefreshToken) && stored.RefreshToken.Equal(intended.RefreshToken)
+}
+
+// honoured reports whether the provider gave a token, be it one that must not be
+// handed out.
+func honoured(a account.Answer) bool { return !a.AccessToken.IsZero() }
+
+// renewed writes into the grant that the provider honours it.
+func renewed(p Provider, g *account.Grant, a account.Answer, begun time.Time) {
 	g.Refreshed, g.Lapses = begun, lapse(p, a, begun)
 	g.Intent = nil
 	g.Forgive(account.WholeGrant)
-	g.Forgive(n.subject())
 	if g.State == account.Init || g.State == account.AuthenticationError {
 		g.State = account.Connected
 	}
 	if g.User == "" {
 		g.User = a.User
 	}
+}
+
+// succeed writes the token of an answer into the grant.
+func succeed(g *account.Grant, n need, number uint64, a account.Answer, begun, now time.Time) {
+	g.Forgive(n.subject())
 	kept := g.Access[:0]
 	for _, t := range g.Access {
 		if t.Expires.After(now) {
@@ -237,7 +365,7 @@ func succeed(p Provider, g *account.Grant, n need, number uint64, a account.Answ
 		Number:    number,
 		Audience:  n.audience,
 		Requested: n.requested,
-		Scopes:    a.Scopes,
+		Scopes:    n.granted(a),
 		Issued:    begun,
 		Expires:   begun.Add(a.Life),
 		Assumed:   a.Assumed,

@@ -48,14 +48,14 @@ func (b *Broker) Import(ctx context.Context, r Registration) (Imported, error) {
 		if err != nil || outcome != ImportAdded {
 			return outcome, err
 		}
-		_, err = b.vault.Save(ctx, g, 0, b.due(g), time.Time{})
+		version, err := b.vault.Save(ctx, nil, g, 0, b.due(g), time.Time{})
 		if errors.Is(err, store.ErrConflict) {
 			continue // another process was quicker
 		}
 		if err != nil {
 			return "", storeProblem(err)
 		}
-		b.remember(g)
+		b.remember(g, version)
 		return ImportAdded, nil
 	}
 }

@@ -51,8 +51,10 @@ func (s *Shared) due(g *account.Grant) time.Time {
 		at = sooner(at, last.Add(max(part(g.Lapses.Sub(last), beforeLapse), leastKeepalive)))
 	}
 	at = sooner(at, toldOf(g))
-	for _, f := range g.Failures {
-		at = later(at, f.Retry)
+	for i := range g.Failures {
+		if f := &g.Failures[i]; !f.Narrow() { // else it is no reason not to ask for the grant's own token
+			at = later(at, f.Retry)
+		}
 	}
 	return sooner(at, decisionOn(g))
 }
@@ -145,16 +147,17 @@ func idleAudience(g *account.Grant, p Provider) string {
 
 // foretell tells people that the grant lapses, once.
 func (b *Broker) foretell(g *account.Grant) {
-	lapses := g.Lapses
+	lapses, told := g.Lapses, false
 	err := b.change(b.running, g.ID, func(g *account.Grant) error {
+		told = false
 		if !g.Lapses.Equal(lapses) || g.Foretold.Equal(lapses) {
 			return errUnchanged
 		}
-		g.Foretold = lapses
+		g.Foretold, told = lapses, true
 		return nil
 	})
-	if err != nil {
-		return // it is due again
+	if err != nil || !told {
+		return // it is due again, or another process told
 	}
 	b.happened(Event{Account: g.ID, Provider: g.Provider, Expires: lapses}, GrantExpiring)
 }

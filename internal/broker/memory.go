@@ -46,10 +46,10 @@ func (b *Broker) known(id string) (*entry, bool) {
 }
 
 // revise changes the grant whose lock is held, in the store or, where it lives
-// in memory alone, there. It returns what [Shared.update] does.
-func (s *Shared) revise(ctx context.Context, g *account.Grant, change func(*account.Grant) error) (*account.Grant, error) {
+// in memory alone, there. It returns what [Shared.upsert] does.
+func (s *Shared) revise(ctx context.Context, l *lease, g *account.Grant, change func(*account.Grant) error) (*account.Grant, error) {
 	if !g.Unregistered {
-		return s.update(ctx, g.ID, change)
+		return s.upsert(ctx, l, g.ID, nil, change)
 	}
 	next := g.Clone()
 	err := change(next)
@@ -60,6 +60,6 @@ func (s *Shared) revise(ctx context.Context, g *account.Grant, change func(*acco
 		return g, err
 	}
 	next.Updated = s.clock.Now()
-	s.remember(next)
+	s.remember(next, 0)
 	return next, nil
 }

@@ -181,7 +181,7 @@ func (m *lifeModel) Grant(context.Context, string) (*account.Grant, uint64, erro
 	return m.s.stored.Clone(), m.s.version, nil
 }
 
-func (m *lifeModel) Save(_ context.Context, g *account.Grant, version uint64, due, _ time.Time) (uint64, error) {
+func (m *lifeModel) Save(_ context.Context, _ *store.Lease, g *account.Grant, version uint64, due, _ time.Time) (uint64, error) {
 	if m.crashed {
 		return 0, errModelStore
 	}
@@ -217,6 +217,19 @@ func (m *lifeModel) Unresolved(context.Context) ([]string, error) {
 	}
 	return []string{modelID}, nil
 }
+
+// One process has every lease. What others do is in the tests of nodes.
+func (m *lifeModel) Acquire(context.Context, string, string, time.Duration) (store.Lease, error) {
+	if m.crashed {
+		return store.Lease{}, errModelStore
+	}
+	return store.Lease{}, nil
+}
+
+func (m *lifeModel) Renew(_ context.Context, l store.Lease, _ time.Duration) (store.Lease, error) {
+	return l, nil
+}
+func (m *lifeModel) Release(context.Context, store.Lease) error { return nil }
 
 func (m *lifeModel) SweepSpent(context.Context, time.Time) error { return nil }
 
@@ -520,7 +533,7 @@ func (m *lifeModel) load(s lifeState) {
 
 	m.cache.Invalidate(modelID)
 	if s.known != nil {
-		e := m.remember(s.known)
+		e := m.remember(s.known, s.version)
 		e.used.Store(s.used)
 		e.renewing.Store(s.renewing)
 	}

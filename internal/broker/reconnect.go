@@ -44,7 +44,7 @@ func (b *Broker) forgivePool(ctx context.Context, p *named) error {
 	if err != nil {
 		return err
 	}
-	_, err = b.revise(ctx, e.grant, func(g *account.Grant) error {
+	_, err = b.revise(ctx, nil, e.grant, func(g *account.Grant) error {
 		if len(g.Failures) == 0 {
 			return errUnchanged
 		}

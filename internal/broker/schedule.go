@@ -4,7 +4,6 @@ import (
 	"container/heap"
 	"context"
 	"math/rand/v2"
-	"slices"
 	"sync"
 	"time"
 
@@ -84,7 +83,8 @@ func (s *schedule) due(now time.Time) []renewal {
 // Run renews tokens of accounts in use ahead of their expiry, keeps idle grants
 // alive, tries to save what could not be saved, and clears the store of what is
 // over, until ctx ends. It first takes up the token requests that a process
-// which is gone left without a result.
+// which is gone left without a result, and where others share the store goes on
+// to.
 func (b *Broker) Run(ctx context.Context) {
 	b.resume(ctx)
 	var apart sync.WaitGroup // a store that hangs must not hold up renewals
@@ -92,6 +92,9 @@ func (b *Broker) Run(ctx context.Context) {
 	apart.Go(func() { b.each(ctx, saveEvery, func() { b.saveUnsaved(ctx) }) })
 	apart.Go(func() { b.each(ctx, attendEvery, func() { b.attend(ctx) }) })
 	apart.Go(func() { b.each(ctx, sweepEvery, func() { b.sweep(ctx) }) })
+	if b.shared {
+		apart.Go(func() { b.each(ctx, takeUpEvery, func() { _ = b.takeUp(ctx) }) }) // readiness tells of a store that is away
+	}
 	b.each(ctx, tick, func() {
 		for _, r := range b.renewal.due(b.clock.Now()) {
 			_ = b.background(func() { b.renew(r) })
@@ -136,11 +139,18 @@ func (b *Broker) renew(r renewal) {
 }
 
 func (b *Broker) inUse(e *entry, r renewal) bool {
-	within := usedAtMost
-	if t := e.grant.FindAccess(r.audience, r.requested); t != nil {
+	within, used := usedAtMost, time.Unix(0, e.used.Load())
+	t := e.grant.FindAccess(r.audience, r.requested)
+	if t != nil {
 		within = min(usedLifetimes*t.Life(), usedAtMost)
 	}
-	return b.clock.Since(time.Unix(0, e.used.Load())) <= within
+	if r.requested != "" {
+		if t == nil {
+			return false // who wants one asks for it
+		}
+		used = e.narrow.last(account.Subject(r.audience, r.requested))
+	}
+	return b.clock.Since(used) <= within
 }
 
 // renewal is the background's work on what n asks for.
@@ -149,7 +159,7 @@ func (n need) renewal(id string) renewal { return renewal{id, n.audience, n.requ
 // schedule arms the renewal of a token that has just come.
 func (b *Broker) schedule(id string, t *account.AccessToken) {
 	ahead := b.ahead(t)
-	ahead += time.Duration(float64(ahead) * spread * rand.Float64())
+	ahead += time.Duration(float64(ahead) * spread * rand.Float64()) //nolint:gosec // jitter is no secret
 	b.renewal.set(renewal{id, t.Audience, t.Requested}, t.Expires.Add(-ahead))
 }
 
@@ -176,28 +186,6 @@ func (b *Broker) scheduleAgain(g *account.Grant, n need, err error) {
 		}
 	}
 	b.renewal.set(n.renewal(g.ID), at)
-}
-
-// resume takes up token requests whose outcome is unknown. With a provider
-// that forgives a replay for a while every second counts, so nobody's call is
-// waited for; what may be sent when is decided where every request is.
-func (b *Broker) resume(ctx context.Context) {
-	ids, err := b.vault.Unresolved(ctx)
-	if err != nil {
-		b.log.Error("looking for token requests without a result", "error", err)
-		return
-	}
-	var left []*account.Grant
-	for _, id := range ids {
-		if e, err := b.entry(ctx, id); err == nil && e.grant.Intent != nil {
-			left = append(left, e.grant)
-		}
-	}
-	slices.SortFunc(left, func(x, y *account.Grant) int { return x.Intent.Since.Compare(y.Intent.Since) })
-	for _, g := range left {
-		b.log.Warn("taking up a token request without a result", "account", g.ID, "provider", g.Provider, "since", g.Intent.Since)
-		b.renewal.set(renewal{id: g.ID, audience: g.Intent.Audience}, b.clock.Now())
-	}
 }
 
 // dueQueue is a heap of scheduled renewals, the soonest first.

@@ -28,15 +28,21 @@ type Shared struct {
 	vault Vault
 	clock clockwork.Clock
 	log   *slog.Logger
-	// owner names this process in intents.
+	// owner names this process in intents and leases.
 	owner string
+	// shared is set where other processes write to the store too.
+	shared bool
 
 	// cache holds what is known of accounts. Entries are replaced, never
-	// changed, and only by who holds the grant's lock.
+	// changed: by who holds the grant's lock, and by a later record that another
+	// process wrote.
 	cache   *otter.Cache[string, *entry]
+	news    news
 	flights singleflight.Group
 	locks   locks
+	turns   turns
 	unsaved unsaved
+	takenUp takenUp
 	insist  insistence
 	renewal *schedule
 	// keepalive is how long a grant may be idle (a time.Duration), as the
@@ -51,17 +57,26 @@ type Shared struct {
 	stop    context.CancelFunc
 	workMu  sync.Mutex // between the last Add and Wait
 	work    sync.WaitGroup
+	// following is what Follow began.
+	following sync.WaitGroup
 }
 
 // Vault is where the broker's grants are kept. Its errors are the store
 // package's.
 type Vault interface {
 	Grant(ctx context.Context, id string) (*account.Grant, uint64, error)
-	Save(ctx context.Context, g *account.Grant, version uint64, due, used time.Time) (uint64, error)
+	// Save writes the grant if its record has the version, and the lease holds
+	// if there is one.
+	Save(ctx context.Context, lease *store.Lease, g *account.Grant, version uint64, due, used time.Time) (uint64, error)
 	Remove(ctx context.Context, id string, version uint64) error
 	Unresolved(ctx context.Context) ([]string, error)
 	Due(ctx context.Context, at time.Time, f func(id string) bool) error
 	Ready(ctx context.Context) error
+	// Acquire takes the lease of an account's grant; Renew makes one that holds
+	// last a life from now, and Release ends it.
+	Acquire(ctx context.Context, id, owner string, life time.Duration) (store.Lease, error)
+	Renew(ctx context.Context, lease store.Lease, life time.Duration) (store.Lease, error)
+	Release(ctx context.Context, lease store.Lease) error
 	// SweepSpent forgets what need not be remembered any more of links that
 	// were used.
 	SweepSpent(ctx context.Context, now time.Time) error
@@ -70,18 +85,30 @@ type Vault interface {
 // entry is an account as it is known in memory.
 type entry struct {
 	grant *account.Grant // not to be changed
+	// version is that of the record which the grant was read from, or written
+	// to last; 0 for a grant without one.
+	version uint64
 	// used is when a token was last handed out (Unix nanoseconds); it moves on
 	// from entry to entry.
 	used *atomic.Int64
+	// narrow is when its narrower tokens were; it moves on likewise.
+	narrow *uses
 	// renewing is set when a renewal ahead of expiry was asked for, so that
 	// not each call asks again.
 	renewing atomic.Bool
 }
 
-// NewShared makes what brokers on one store share. owner names this process.
+// successor is the entry of a later record of the account.
+func (e *entry) successor(g *account.Grant, version uint64) *entry {
+	return &entry{grant: g, version: version, used: e.used, narrow: e.narrow}
+}
+
+// NewShared makes what brokers on one store share. owner names this process, as
+// no other on the store is named.
 func NewShared(v Vault, owner string, clock clockwork.Clock, log *slog.Logger) *Shared {
 	s := &Shared{vault: v, clock: clock, log: log, owner: owner, endpoints: make(map[string]*endpoint)}
 	s.cache = newCache(cacheBytes)
+	s.news.init()
 	s.running, s.stop = context.WithCancel(context.Background())
 	s.renewal = newSchedule()
 	return s
@@ -101,6 +128,7 @@ func (s *Shared) Close() {
 	s.stop()
 	s.workMu.Unlock()
 	s.work.Wait()
+	s.following.Wait()
 	s.saveUnsaved(context.Background())
 	if n := len(s.unsaved.ids()); n > 0 {
 		s.log.Error("closing with renewed grants that could not be saved", "accounts", n)
@@ -115,7 +143,7 @@ func weigh(g *account.Grant) uint32 {
 	for i := range g.Access {
 		n += token + len(g.Access[i].Value.Reveal())
 	}
-	return uint32(n)
+	return uint32(n) //nolint:gosec // a record of the store has 256 KiB at most
 }
 
 // entry returns what is known of the account, reading it from the store when
@@ -138,34 +166,60 @@ func (b *Broker) load(ctx context.Context, id string) (*entry, error) {
 		return e, nil
 	}
 	if u, ok := b.unsaved.get(id); ok {
-		return b.remember(u.grant), nil
+		return b.remember(u.grant, 0), nil
 	}
 	if account.CheckID(id) != nil {
 		return nil, notFound()
 	}
-	g, _, err := b.vault.Grant(ctx, id)
+	read := b.reading(id)
+	g, version, err := b.vault.Grant(ctx, id)
 	if errors.Is(err, store.ErrNotFound) {
 		b.cache.Invalidate(id) // another configuration may have covered it
 		if p := b.covering(id); p != nil {
-			return b.remember(b.derive(p, id)), nil
+			defer read.done()
+			return b.remember(b.derive(p, id), 0), nil
 		}
 	}
 	if err != nil {
 		return nil, storeProblem(err)
 	}
-	return b.remember(g), nil
+	defer read.done()
+	return b.remember(g, version), nil
 }
 
-// remember puts a grant whose lock is held into memory.
-func (s *Shared) remember(g *account.Grant) *entry {
-	e := &entry{grant: g}
-	if old, ok := s.cache.GetIfPresent(g.ID); ok {
-		e.used = old.used
-	} else {
-		e.used = new(atomic.Int64)
-	}
-	s.cache.Set(g.ID, e)
+// remember puts a grant whose lock is held into memory, unless a later record
+// of it is there already; it returns what is there. A result that waits to be
+// saved is later than any record.
+func (s *Shared) remember(g *account.Grant, version uint64) *entry {
+	e, _ := s.cache.Compute(g.ID, func(old *entry, found bool) (*entry, otter.ComputeOp) {
+		if !found {
+			return &entry{grant: g, version: version, used: new(atomic.Int64), narrow: new(uses)}, otter.WriteOp
+		}
+		if _, waits := s.unsaved.get(g.ID); old.version > version && !waits {
+			return old, otter.CancelOp
+		}
+		return old.successor(g, version), otter.WriteOp
+	})
 	return e
+}
+
+// reading is between the reading of a grant and its being in memory.
+type reading struct {
+	shared *Shared
+	id     string
+	before uint64
+}
+
+func (s *Shared) reading(id string) reading {
+	return reading{s, id, s.news.counter(id).Load()}
+}
+
+// done has the grant read anew if it was changed in between: who heard of that
+// did not find it in memory.
+func (r reading) done() {
+	if r.shared.news.counter(r.id).Load() != r.before {
+		r.shared.stale(r.id, 0)
+	}
 }
 
 // errUnchanged is returned by a change that has nothing to write.
@@ -177,11 +231,14 @@ var errUnchanged = errors.New("unchanged")
 // stands then: with an error of change, as it was read; nil if it could not be
 // read. Who calls update sees to it that no result waits to be saved.
 func (s *Shared) update(ctx context.Context, id string, change func(*account.Grant) error) (*account.Grant, error) {
-	return s.upsert(ctx, id, nil, change)
+	return s.upsert(ctx, nil, id, nil, change)
 }
 
-// upsert is update, but where there is no account it makes one of blank.
-func (s *Shared) upsert(ctx context.Context, id string, blank *account.Grant, change func(*account.Grant) error) (*account.Grant, error) {
+// upsert is update, but where there is no account it makes one of blank. With a
+// lease its error is [store.ErrFenced] once that does not hold any more.
+func (s *Shared) upsert(ctx context.Context, l *lease, id string, blank *account.Grant, change func(*account.Grant) error) (*account.Grant, error) {
+	read := s.reading(id)
+	defer read.done()
 	for {
 		g, version, err := s.vault.Grant(ctx, id)
 		if errors.Is(err, store.ErrNotFound) {
@@ -196,7 +253,7 @@ func (s *Shared) upsert(ctx context.Context, id string, blank *account.Grant, ch
 		next := g.Clone()
 		if err := change(next); err != nil {
 			if version != 0 {
-				s.remember(g)
+				s.remember(g, version)
 			}
 			if errors.Is(err, errUnchanged) {
 				err = nil
@@ -204,14 +261,16 @@ func (s *Shared) upsert(ctx context.Context, id string, blank *account.Grant, ch
 			return g, err
 		}
 		next.Updated = s.clock.Now()
-		_, err = s.vault.Save(ctx, next, version, s.due(next), s.usedAt(id))
-		if errors.Is(err, store.ErrConflict) {
+		version, err = s.vault.Save(ctx, l.record(), next, version, s.due(next), s.usedAt(id))
+		switch {
+		case errors.Is(err, store.ErrConflict):
 			continue
-		}
-		if err != nil {
+		case errors.Is(err, store.ErrFenced):
+			return g, err
+		case err != nil:
 			return g, storeProblem(err)
 		}
-		s.remember(next)
+		s.remember(next, version)
 		return next, nil
 	}
 }

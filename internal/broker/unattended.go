@@ -25,6 +25,7 @@ const poolPrefix = "/"
 
 func newNamed(p Provider) named {
 	n := named{name: p.Name(), Provider: p}
+	n.narrowing, _ = p.(Narrowing)
 	if u, ok := p.(Unattended); ok {
 		n.covers = u.Covers
 		if u.Shared() {
@@ -160,5 +161,5 @@ func (b *Broker) loadFor(p *named, id string) (*entry, error) {
 	if e, ok := b.cache.GetIfPresent(id); ok {
 		return e, nil
 	}
-	return b.remember(b.derive(p, id)), nil
+	return b.remember(b.derive(p, id), 0), nil
 }

@@ -70,7 +70,7 @@ func (r refusal) Unwrap() error { return r.error }
 // the result stays in memory and counts all the same.
 func (s *Shared) settle(g *account.Grant, change func(*account.Grant) error) (*account.Grant, error) {
 	if g.Unregistered {
-		return s.revise(context.Background(), g, change)
+		return s.revise(context.Background(), nil, g, change)
 	}
 	return s.keep(g, nil, change)
 }
@@ -80,7 +80,7 @@ func (s *Shared) settle(g *account.Grant, change func(*account.Grant) error) (*a
 func (s *Shared) keep(g, blank *account.Grant, change func(*account.Grant) error) (*account.Grant, error) {
 	// Not on the context that ends with the process: this write is what a
 	// shutdown waits for.
-	next, err := s.upsert(context.Background(), g.ID, blank, change)
+	next, err := s.upsert(context.Background(), nil, g.ID, blank, change)
 	refused, isRefusal := errors.AsType[refusal](err)
 	switch {
 	case err == nil:
@@ -99,7 +99,7 @@ func (s *Shared) keep(g, blank *account.Grant, change func(*account.Grant) error
 		return g, err
 	}
 	s.unsaved.put(g.ID, unsavedGrant{next, blank, change})
-	s.remember(next)
+	s.remember(next, 0)
 	return next, nil
 }
 
@@ -136,11 +136,12 @@ func (s *Shared) saveWaiting(ctx context.Context, id string) error {
 	if !ok {
 		return nil
 	}
-	_, err := s.upsert(ctx, id, u.blank, u.change)
+	_, err := s.upsert(ctx, nil, id, u.blank, u.change)
 	if _, refused := errors.AsType[refusal](err); err != nil && !refused && !errors.Is(err, errSuperseded) && !isGone(err) {
 		return err
 	}
 	s.unsaved.remove(id)
+	s.stale(id, 0) // until now others' changes were not let in
 	s.log.Info("a renewed grant that waited in memory is settled", "account", id)
 	return nil
 }

@@ -54,17 +54,31 @@ func (b *Broker) mayRefresh(p *named, g *account.Grant, n need) error {
 		return problem.New(problem.ProviderMisconfigured, fmt.Sprintf(
 			"The account's grant was given to another client than the one that provider %s is now configured with; restore client_id, or connect the account anew", p.Name()))
 	}
+	if err := p.narrowable(g, n); err != nil {
+		return err
+	}
 	for _, subject := range []string{account.WholeGrant, n.subject()} {
 		if f := g.Failed(subject); f != nil && (f.Retry.IsZero() || now.Before(f.Retry)) {
 			return b.problemOf(p.Name(), *f, now)
 		}
 	}
-	if g.Intent != nil && p.Rotation().Kind == account.RotationSingleUse {
-		// The outcome of the last request is unknown. If it was answered, to
-		// send its refresh token again is a replay, which ends the grant and
-		// with it the tokens that still live: they are used up first.
+	return nil
+}
+
+// mayRepeat returns the problem that stands against a token request for a grant
+// whose last one has an unknown outcome. If it was answered, its refresh token
+// is spent.
+func (b *Broker) mayRepeat(p *named, g *account.Grant, n need) error {
+	const unknown = "The outcome of the last token request is unknown"
+	now := b.clock.Now()
+	if g.Intent.Owner != b.owner && b.saving(now) {
+		return unavailable(unknown+": the node that sent it may yet save its answer", saveFirst)
+	}
+	if p.Rotation().Kind == account.RotationSingleUse {
+		// To send a spent one again is a replay, which ends the grant and with
+		// it the tokens that still live: they are used up first.
 		if end := lastExpiry(g, n); end.After(now.Add(lastMoment)) {
-			return unavailable("The outcome of the last token request is unknown", end.Sub(now))
+			return unavailable(unknown, end.Sub(now))
 		}
 	}
 	return nil
@@ -73,10 +87,7 @@ func (b *Broker) mayRefresh(p *named, g *account.Grant, n need) error {
 // subject names what a failure of the request for n is about, among the
 // failures of the grant.
 func (n need) subject() string {
-	if n.requested == "" {
-		return n.audience
-	}
-	return n.audience + " " + n.requested
+	return account.Subject(n.audience, n.requested)
 }
 
 // fail writes the failure of a token request into the grant. Nothing that was
@@ -175,7 +186,10 @@ func (b *Broker) problemOf(provider string, f account.Failed, now time.Time) *pr
 		p = problem.New(problem.ProviderMisconfigured, "The provider "+provider+" refuses its client: "+reason).With("authenticationFailed", false)
 	case account.Unlisted:
 		says := "The provider " + provider + " answered with an error that is not known: " + f.Failure.Name()
-		if f.Failure.Reads != "" {
+		switch {
+		case f.Failure.Reads != "" && f.Failure.Code == "":
+			says = "The provider " + provider + " gives no token: " + reason
+		case f.Failure.Reads != "":
 			says = "The provider " + provider + " gives no token (" + f.Failure.Name() + "): " + reason
 		}
 		p = problem.New(problem.ProviderError, says).With("authenticationFailed", false)
@@ -265,7 +279,8 @@ const (
 	insistKept  = 10_000
 )
 
-// insistence bounds renewals that APIs' refusals ask for, by account.
+// insistence bounds renewals that APIs' refusals ask for, by account and scope
+// set: that of one key must not keep another's from being renewed.
 type insistence struct {
 	mu       sync.Mutex
 	limiters map[string]*rate.Limiter

@@ -71,7 +71,7 @@ func Main(ctx context.Context, args []string, stdout io.Writer) error {
 	} else {
 		caFile = ""
 	}
-	err = json.NewEncoder(stdout).Encode(Ready{
+	err = json.NewEncoder(stdout).Encode(Ready{ //nolint:gosec // the secret is a published one
 		URL: listening.URL, TLSURL: listening.TLSURL, CAFile: caFile,
 		TokenEndpoint: listening.URL + "/token", Issuer: listening.URL,
 		AuthorizationEndpoint: listening.URL + "/authorize",
@@ -92,7 +92,7 @@ func Main(ctx context.Context, args []string, stdout io.Writer) error {
 // empty, and returns where it is.
 func writeCA(path string, certificate []byte) (string, error) {
 	if path != "" {
-		if err := os.WriteFile(path, certificate, 0o644); err != nil {
+		if err := os.WriteFile(path, certificate, 0o644); err != nil { //nolint:gosec // a certificate is for everybody
 			return "", fmt.Errorf("writing CA certificate: %w", err)
 		}
 		return path, nil

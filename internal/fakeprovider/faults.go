@@ -422,11 +422,11 @@ func (r *recording) send(w http.ResponseWriter, f *Fault) {
 	w.WriteHeader(cmp.Or(r.status, http.StatusOK))
 	if f.Kind == Truncate {
 		keep := cmp.Or(f.Keep, len(body)/2)
-		_, _ = w.Write(body[:min(keep, len(body))])
+		_, _ = w.Write(body[:min(keep, len(body))]) //nolint:gosec // a stand-in for servers whose answers are what tests say
 		_ = http.NewResponseController(w).Flush()
 		panic(http.ErrAbortHandler)
 	}
-	if _, err := w.Write(body); err != nil {
+	if _, err := w.Write(body); err != nil { //nolint:gosec // a stand-in for servers whose answers are what tests say
 		return // the client left
 	}
 	_, _ = io.CopyN(w, spaces{}, f.Pad)

@@ -165,7 +165,7 @@ func innerRequest(outer *http.Request, method, target string, header http.Header
 	if query := u.Query(); query.Has("access_token") || query.Has("oauth_token") {
 		return nil, errors.New("its URL has a token")
 	}
-	inner, err := http.NewRequestWithContext(outer.Context(), method, target, bytes.NewReader(body))
+	inner, err := http.NewRequestWithContext(outer.Context(), method, target, bytes.NewReader(body)) //nolint:gosec // it is served here, not sent
 	if err != nil {
 		return nil, errors.New("its method is malformed")
 	}

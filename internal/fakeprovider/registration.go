@@ -54,6 +54,8 @@ type Client struct {
 	Dialect Dialect `json:"dialect,omitempty"`
 	// Rotation overrides the server's. Default: the server's.
 	Rotation *Rotation `json:"rotation,omitempty"`
+	// Narrowing is what a refresh request's scope does. Default: [NarrowingHonored].
+	Narrowing Narrowing `json:"narrowing,omitempty"`
 
 	// RedirectURIs are where codes may be sent.
 	RedirectURIs []string `json:"redirect_uris,omitempty"`
@@ -104,6 +106,9 @@ func (s *Server) RegisterClient(client Client) error {
 	}
 	if !slices.Contains([]Dialect{OAuth2, Google, Microsoft}, client.Dialect) {
 		return fmt.Errorf("unknown dialect %q", client.Dialect)
+	}
+	if !slices.Contains([]Narrowing{NarrowingHonored, NarrowingIgnored, NarrowingUnsaid}, client.Narrowing) {
+		return fmt.Errorf("unknown narrowing %q", client.Narrowing)
 	}
 	for _, uri := range client.RedirectURIs {
 		if err := checkRedirectURI(uri); err != nil {

@@ -12,6 +12,20 @@ const graphHost = "graph.microsoft.com"
 // identityScopes are about signing in and belong to no audience.
 var identityScopes = []string{"openid", "profile", "email", "offline_access"}
 
+// Narrowing is what becomes of a refresh request for fewer scopes than were
+// granted (RFC 6749 section 6). Microsoft's dialect has its own way.
+type Narrowing string
+
+// The ways.
+const (
+	// NarrowingHonored: the token has these scopes, and the answer says so.
+	NarrowingHonored Narrowing = ""
+	// NarrowingIgnored: the token has all that was granted.
+	NarrowingIgnored Narrowing = "ignored"
+	// NarrowingUnsaid: the token has these scopes, and the answer says nothing.
+	NarrowingUnsaid Narrowing = "unsaid"
+)
+
 // resolveScope finds what a refresh request with the scope parameter requested
 // may have out of granted, and the audience of its token: always empty but in
 // Microsoft's dialect.

@@ -195,9 +195,9 @@ type federated struct {
 // The words of token exchange (RFC 8693).
 const (
 	grantTypeExchange = "urn:ietf:params:oauth:grant-type:token-exchange"
-	tokenTypeAccess   = "urn:ietf:params:oauth:token-type:access_token"
-	tokenTypeJWT      = "urn:ietf:params:oauth:token-type:jwt"
-	tokenTypeID       = "urn:ietf:params:oauth:token-type:id_token"
+	tokenTypeAccess   = "urn:ietf:params:oauth:token-type:access_token" //nolint:gosec // the name of a type
+	tokenTypeJWT      = "urn:ietf:params:oauth:token-type:jwt"          //nolint:gosec // the name of a type
+	tokenTypeID       = "urn:ietf:params:oauth:token-type:id_token"     //nolint:gosec // the name of a type
 )
 
 // cloudPlatform is the scope that IAM wants.

@@ -14,7 +14,7 @@ const maxForm = 64 << 10
 // The grant types that are named by a URN.
 const (
 	grantTypeDevice    = "urn:ietf:params:oauth:grant-type:device_code"
-	grantTypeJWTBearer = "urn:ietf:params:oauth:grant-type:jwt-bearer"
+	grantTypeJWTBearer = "urn:ietf:params:oauth:grant-type:jwt-bearer" //nolint:gosec // the name of a type
 )
 
 // authorizationRoutes serves the authorization server's endpoints, under plain
@@ -132,6 +132,8 @@ type issue struct {
 	tokenPair
 	grant  *grant
 	scopes []string
+	// unsaid leaves the scopes out of the answer.
+	unsaid bool
 	// nonce is the authorization request's, for the ID token.
 	nonce string
 }
@@ -173,7 +175,7 @@ func (s *Server) answerToken(r *http.Request, req tokenRequest, entry *TokenRequ
 		"token_type":   "Bearer",
 		"expires_in":   expiresIn,
 	}
-	if !issued.grant.machine {
+	if !issued.grant.machine && !issued.unsaid {
 		body["scope"] = strings.Join(issued.scopes, " ")
 	}
 	if issued.refresh != nil {
@@ -241,7 +243,11 @@ func (s *Server) refreshGrant(req tokenRequest, client Client) (issued issue, no
 			return issue{}, wrongTenant
 		}
 	}
-	audience, scopes, no := client.Dialect.resolveScope(strings.Fields(g.Scope), strings.Fields(req.form.Get("scope")))
+	requested := strings.Fields(req.form.Get("scope"))
+	audience, scopes, no := client.Dialect.resolveScope(strings.Fields(g.Scope), requested)
+	if no == nil && client.Narrowing == NarrowingIgnored && client.Dialect != Microsoft {
+		audience, scopes, no = client.Dialect.resolveScope(strings.Fields(g.Scope), nil)
+	}
 	if no != nil {
 		return issue{}, no
 	}
@@ -250,7 +256,7 @@ func (s *Server) refreshGrant(req tokenRequest, client Client) (issued issue, no
 		rotation = *client.Rotation
 	}
 	pair, no := s.exchange(presented, rotation, audience, scopes)
-	return issue{tokenPair: pair, grant: g, scopes: scopes}, no
+	return issue{tokenPair: pair, grant: g, scopes: scopes, unsaid: client.Narrowing == NarrowingUnsaid && len(requested) > 0}, no
 }
 
 // time is the server's time for those who do not hold mu.

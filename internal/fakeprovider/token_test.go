@@ -168,6 +168,38 @@ func TestRequestedScopeNarrowsTheAccessToken(t *testing.T) {
 	}
 }
 
+func TestNarrowingOfAClient(t *testing.T) {
+	for narrowing, want := range map[Narrowing]struct{ token, answer string }{
+		NarrowingHonored: {"mail.read", "mail.read"},
+		NarrowingIgnored: {"mail.read mail.send", "mail.read mail.send"},
+		NarrowingUnsaid:  {"mail.read", ""},
+	} {
+		f := start(t, Options{})
+		client := DefaultClient
+		client.Narrowing = narrowing
+		if err := f.RegisterClient(client); err != nil {
+			t.Fatal(err)
+		}
+		g := f.grant(Grant{Scope: "mail.read mail.send"})
+		form := refreshForm(g.RefreshToken)
+		form.Set("scope", "mail.admin")
+		f.token(form).wantError(t, http.StatusBadRequest, "invalid_scope")
+		form.Set("scope", "mail.read")
+		answer := f.token(form)
+		answer.wantIssued(t)
+		state, err := f.Grant(g.ID, false)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := state.AccessTokens[0].Scope; got != want.token || answer.Scope != want.answer {
+			t.Errorf("%q: a token with %q, said to have %q", narrowing, got, answer.Scope)
+		}
+	}
+	if New(Options{}).RegisterClient(Client{ID: "c", Narrowing: "wrong"}) == nil {
+		t.Error("a narrowing that there is none of passes")
+	}
+}
+
 func TestMicrosoftBindsAccessTokensToOneAudience(t *testing.T) {
 	tests := []struct {
 		name, scope          string

@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"net/url"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -121,13 +122,25 @@ func (m members) seconds(name string) (d time.Duration, ok bool) {
 }
 
 // scopes reads the "scope" member: a string, or as some servers have it a list.
-// nil means that the answer did not say.
-func (m members) scopes() []string {
-	var list []string
-	if json.Unmarshal(m["scope"], &list) == nil && len(list) > 0 {
-		return account.ParseScopes(strings.Join(list, " "))
+// nil means that the answer did not say, as "null" does; unread is set for
+// anything else.
+func (m members) scopes() (scopes []string, unread bool) {
+	raw, ok := m["scope"]
+	if !ok || string(raw) == "null" {
+		return nil, false
 	}
-	return account.ParseScopes(m.text("scope"))
+	var text string
+	if json.Unmarshal(raw, &text) == nil {
+		return account.ParseScopes(text), false
+	}
+	var list []*string // a null among them is no scope
+	if json.Unmarshal(raw, &list) != nil || slices.Contains(list, nil) {
+		return nil, true
+	}
+	for _, scope := range list {
+		scopes = append(scopes, *scope)
+	}
+	return account.ParseScopes(strings.Join(scopes, " ")), false
 }
 
 // answer puts the members together. It always has what can be kept, also of an
@@ -136,8 +149,8 @@ func (m members) answer(header http.Header) account.Answer {
 	a := account.Answer{
 		AccessToken:  secret.New(m.text("access_token")),
 		RefreshToken: secret.New(m.text("refresh_token")),
-		Scopes:       m.scopes(),
 	}
+	a.Scopes, a.ScopesUnread = m.scopes()
 	var ok bool
 	if a.Life, ok = m.seconds("expires_in"); !ok {
 		a.Life, a.Assumed = usualLife, true

@@ -191,6 +191,21 @@ func TestScopesAsListAreRead(t *testing.T) {
 	}
 }
 
+func TestScopesThatAreNoTextAreNotTakenForNone(t *testing.T) {
+	for scope, unread := range map[string]bool{
+		`"read"`: false, `["read"]`: false, `""`: false, `[]`: false, `null`: false,
+		`{"read":true}`: true, `7`: true, `true`: true, `[["read"]]`: true, `["read",7]`: true, `["read",null]`: true, `[{"value":"read"}]`: true,
+	} {
+		answer := parseMembers([]byte(`{"access_token":"a","scope":`+scope+`}`), nil).answer(nil)
+		if answer.ScopesUnread != unread || unread && answer.Scopes != nil {
+			t.Errorf("%s: %q, unread is %t", scope, answer.Scopes, answer.ScopesUnread)
+		}
+	}
+	if parseMembers([]byte(`{"access_token":"a"}`), nil).answer(nil).ScopesUnread {
+		t.Error("an answer that does not say has scopes that were not read")
+	}
+}
+
 func FuzzAnswer(f *testing.F) {
 	for _, seed := range []string{
 		freshToken, `{"access_token":"a","expires_in":"3.6e3","scope":["x"]}`, `{"error":"invalid_grant","error_codes":[70008]}`,

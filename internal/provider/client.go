@@ -121,7 +121,12 @@ func (c *client) post(ctx context.Context, endpoint string, form url.Values, hea
 	}
 	maps.Copy(req.Header, header)
 	req.Header.Set("Content-Type", "application/x-www-form-urlencoded")
-	return c.do(ctx, req)
+	req, refusal := guarded(ctx, req)
+	resp, err := c.do(ctx, req)
+	if refused := refusal(); err != nil && refused != nil {
+		return nil, &transportError{err: refused}
+	}
+	return resp, err
 }
 
 // get fetches a document.

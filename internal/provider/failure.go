@@ -62,14 +62,14 @@ const (
 	googleRateLimits = "Google OAuth application rate limits"
 	// GitHub Docs, Troubleshooting OAuth app access token request errors,
 	// docs.github.com/apps/oauth-apps/maintaining-oauth-apps.
-	githubTokenErrors = "GitHub OAuth app access token request errors"
+	githubTokenErrors = "GitHub OAuth app access token request errors" //nolint:gosec // prose
 	// Google Identity, Using OAuth 2.0 for Server to Server Applications, JWT
 	// error codes, developers.google.com/identity/protocols/oauth2/service-account.
 	googleJWTErrors = "Google JWT error codes"
 	// Slack's method reference, docs.slack.dev/reference/methods/oauth.v2.access.
 	slackAccess = "Slack oauth.v2.access"
 
-	rfc6749Token         = "RFC 6749 section 5.2"
+	rfc6749Token         = "RFC 6749 section 5.2" //nolint:gosec // prose
 	rfc6749Authorization = "RFC 6749 section 4.1.2.1"
 	rfc6750              = "RFC 6750 section 3.1"
 	rfc8628              = "RFC 8628 section 3.5"

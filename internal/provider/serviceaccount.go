@@ -42,7 +42,7 @@ type jwtSigner interface {
 
 const (
 	// jwtBearer is the grant type of RFC 7523 section 2.1.
-	jwtBearer = "urn:ietf:params:oauth:grant-type:jwt-bearer"
+	jwtBearer = "urn:ietf:params:oauth:grant-type:jwt-bearer" //nolint:gosec // the name of a grant type
 	// jwtBearerLife is the longest that Google accepts. The access token lives
 	// as long.
 	jwtBearerLife = time.Hour

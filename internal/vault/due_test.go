@@ -28,7 +28,7 @@ func TestAccountsAreFoundByWhenTheyAreDue(t *testing.T) {
 	versions := make(map[string]uint64)
 	put := func(id string, when time.Time) {
 		t.Helper()
-		version, err := v.Save(t.Context(), &account.Grant{ID: id, Provider: "p", State: account.Connected}, versions[id], when, time.Time{})
+		version, err := v.Save(t.Context(), nil, &account.Grant{ID: id, Provider: "p", State: account.Connected}, versions[id], when, time.Time{})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -65,7 +65,7 @@ func TestDueAccountsArePagedThrough(t *testing.T) {
 	v := newVault(t)
 	const accounts = listPage + 10
 	for i := range accounts {
-		_, err := v.Save(t.Context(), &account.Grant{ID: fmt.Sprint(i), Provider: "p", State: account.Connected}, 0, at.Add(time.Duration(i)*time.Second), time.Time{})
+		_, err := v.Save(t.Context(), nil, &account.Grant{ID: fmt.Sprint(i), Provider: "p", State: account.Connected}, 0, at.Add(time.Duration(i)*time.Second), time.Time{})
 		if err != nil {
 			t.Fatal(err)
 		}

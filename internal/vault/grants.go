@@ -124,9 +124,10 @@ func (v *Vault) Grant(ctx context.Context, id string) (*account.Grant, uint64, e
 }
 
 // Save writes the grant if its record still has the given version (0: if there
-// is none yet), and with it what stands beside it; a zero used leaves what was
-// recorded. It returns the new version, or [store.ErrConflict].
-func (v *Vault) Save(ctx context.Context, g *account.Grant, version uint64, due, used time.Time) (uint64, error) {
+// is none yet), and with it what stands beside it; of used and what was recorded
+// the later one stays. It returns the new version, or [store.ErrConflict]. With
+// a lease it is [store.ErrFenced] where that does not hold any more.
+func (v *Vault) Save(ctx context.Context, lease *store.Lease, g *account.Grant, version uint64, due, used time.Time) (uint64, error) {
 	value, err := v.sealed(grantPrefix+g.ID, toSealed(g))
 	if err != nil {
 		return 0, err
@@ -135,8 +136,8 @@ func (v *Vault) Save(ctx context.Context, g *account.Grant, version uint64, due,
 	if err != nil && !errors.Is(err, store.ErrNotFound) {
 		return 0, err
 	}
-	if used.IsZero() {
-		used = before.Used
+	if before.Used.After(used) {
+		used = before.Used // by another process
 	}
 	summary := Summary{ID: g.ID, Provider: g.Provider, State: g.State, Due: due, Lapses: g.Lapses, Used: used}
 	index, err := json.Marshal(summary)
@@ -151,7 +152,7 @@ func (v *Vault) Save(ctx context.Context, g *account.Grant, version uint64, due,
 	if g.Intent != nil {
 		writes[2].Value = []byte{}
 	}
-	return v.commit(ctx, before, summary, append(writes, timeWrites(before, summary)...))
+	return v.commit(ctx, lease, before, summary, append(writes, timeWrites(before, summary)...))
 }
 
 // Remove deletes the account with all that stands beside it, if its record has
@@ -161,7 +162,7 @@ func (v *Vault) Remove(ctx context.Context, id string, version uint64) error {
 	if err != nil && !errors.Is(err, store.ErrNotFound) {
 		return err
 	}
-	_, err = v.commit(ctx, before, Summary{}, append([]store.Write{
+	_, err = v.commit(ctx, nil, before, Summary{}, append([]store.Write{
 		{Key: grantPrefix + id, Expect: version},
 		{Key: indexPrefix + id, Expect: store.AnyVersion},
 		{Key: intentPrefix + id, Expect: store.AnyVersion},
@@ -248,14 +249,14 @@ func (v *Vault) NextLapse(ctx context.Context, provider string, at time.Time) (t
 // counts that change as the account's summary does (zero: there is none). A
 // count that somebody else changed in between is no conflict of the caller's:
 // it is read again.
-func (v *Vault) commit(ctx context.Context, before, after Summary, writes []store.Write) (uint64, error) {
+func (v *Vault) commit(ctx context.Context, lease *store.Lease, before, after Summary, writes []store.Write) (uint64, error) {
 	grant := writes[0]
 	for {
 		counts, err := v.countWrites(ctx, before, after)
 		if err != nil {
 			return 0, err
 		}
-		versions, err := v.store.Commit(ctx, nil, append(writes[:len(writes):len(writes)], counts...)...)
+		versions, err := v.store.Commit(ctx, lease, append(writes[:len(writes):len(writes)], counts...)...)
 		if err == nil {
 			return versions[0], nil
 		}

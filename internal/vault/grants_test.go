@@ -58,7 +58,7 @@ var reveal = cmp.Transformer("reveal", secret.String.Reveal)
 
 func save(t *testing.T, v *Vault, g *account.Grant, version uint64) uint64 {
 	t.Helper()
-	version, err := v.Save(t.Context(), g, version, time.Time{}, time.Time{})
+	version, err := v.Save(t.Context(), nil, g, version, time.Time{}, time.Time{})
 	if err != nil {
 		t.Fatalf("saving %s: %v", g.ID, err)
 	}
@@ -168,7 +168,7 @@ func TestSavingAnOlderVersionIsAConflict(t *testing.T) {
 	second := save(t, v, g, first)
 	g.State = account.Disabled
 	for _, version := range []uint64{0, first} {
-		if _, err := v.Save(t.Context(), g, version, at, at); !errors.Is(err, store.ErrConflict) {
+		if _, err := v.Save(t.Context(), nil, g, version, at, at); !errors.Is(err, store.ErrConflict) {
 			t.Errorf("saving over version %d with %d: %v", second, version, err)
 		}
 	}
@@ -213,13 +213,13 @@ func TestCountsAreRightUnderConcurrency(t *testing.T) {
 	for i := range accounts {
 		wg.Go(func() {
 			g := &account.Grant{ID: fmt.Sprint(i), Provider: "google", State: account.Init}
-			version, err := v.Save(t.Context(), g, 0, at, at)
+			version, err := v.Save(t.Context(), nil, g, 0, at, at)
 			for _, state := range states {
 				if err != nil {
 					break
 				}
 				g.State = state
-				version, err = v.Save(t.Context(), g, version, at, at)
+				version, err = v.Save(t.Context(), nil, g, version, at, at)
 			}
 			if err == nil && i%3 == 0 {
 				err = v.Remove(t.Context(), g.ID, version)
@@ -245,7 +245,7 @@ func TestOneOfManyWritersOfOneVersionWins(t *testing.T) {
 		wg.Go(func() {
 			g := fullGrant("alice")
 			g.State = account.States[i%len(account.States)]
-			_, err := v.Save(t.Context(), g, version, at, at)
+			_, err := v.Save(t.Context(), nil, g, version, at, at)
 			mu.Lock()
 			defer mu.Unlock()
 			switch {
@@ -298,7 +298,7 @@ func TestSummariesComeByPage(t *testing.T) {
 func TestSummaryKeepsTheLastUseItKnows(t *testing.T) {
 	v := newVault(t)
 	g := fullGrant("alice")
-	version, err := v.Save(t.Context(), g, 0, at.Add(time.Hour), at)
+	version, err := v.Save(t.Context(), nil, g, 0, at.Add(time.Hour), at)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -21,29 +21,108 @@ var ErrKeyExists = errors.New("a key of that name exists")
 type Keyring struct {
 	vault *Vault
 
+	// changing is held from reading or writing the store until memory has what
+	// that came to, so that memory never goes back. Lookups do not wait for it.
+	changing sync.Mutex
+
 	mu     sync.RWMutex
 	byHash map[string]*policy.Key
 }
 
 // LoadKeyring reads all keys of the vault.
 func LoadKeyring(ctx context.Context, v *Vault) (*Keyring, error) {
-	k := &Keyring{vault: v, byHash: make(map[string]*policy.Key)}
+	k := &Keyring{vault: v}
+	if err := k.load(ctx); err != nil {
+		return nil, err
+	}
+	return k, nil
+}
+
+// load reads all keys; changing is held, or nobody else has k yet.
+func (k *Keyring) load(ctx context.Context) error {
+	byHash := make(map[string]*policy.Key)
 	for after := ""; ; {
-		records, err := v.store.List(ctx, keyPrefix, after, listPage)
+		records, err := k.vault.store.List(ctx, keyPrefix, after, listPage)
 		if err != nil {
-			return nil, fmt.Errorf("reading keys: %w", err)
+			return fmt.Errorf("reading keys: %w", err)
 		}
 		for _, r := range records {
 			key := new(policy.Key)
-			if err := v.open(r, key); err != nil {
-				return nil, err
+			if err := k.vault.open(r, key); err != nil {
+				return err
 			}
-			k.byHash[key.Hash] = key
+			byHash[key.Hash] = key
 		}
 		if len(records) < listPage {
-			return k, nil
+			break
 		}
 		after = records[len(records)-1].Key
+	}
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.byHash = byHash
+	return nil
+}
+
+// Follow keeps the keys those of the store, whoever changes them, until ctx ends
+// or the store fails.
+func (k *Keyring) Follow(ctx context.Context) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	events, err := k.vault.store.Watch(ctx, keyPrefix)
+	if err != nil {
+		return err
+	}
+	if err := k.Reload(ctx); err != nil {
+		return err
+	}
+	for e := range events {
+		if e.Key == "" {
+			err = k.Reload(ctx)
+		} else {
+			err = k.reread(ctx, e.Key)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return errWatchEnded
+}
+
+// Reload reads all keys anew.
+func (k *Keyring) Reload(ctx context.Context) error {
+	k.changing.Lock()
+	defer k.changing.Unlock()
+	return k.load(ctx)
+}
+
+// reread reads the record of one key.
+func (k *Keyring) reread(ctx context.Context, record string) error {
+	k.changing.Lock()
+	defer k.changing.Unlock()
+	r, err := k.vault.store.Get(ctx, record)
+	if errors.Is(err, store.ErrNotFound) {
+		k.put(strings.TrimPrefix(record, keyPrefix), nil)
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("reading key: %w", err)
+	}
+	key := new(policy.Key)
+	if err := k.vault.open(r, key); err != nil {
+		return err
+	}
+	k.put(key.Name, key)
+	return nil
+}
+
+// put makes key the one of that name, or nil: there is none.
+func (k *Keyring) put(name string, key *policy.Key) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	maps.DeleteFunc(k.byHash, func(_ string, old *policy.Key) bool { return old.Name == name })
+	if key != nil {
+		k.byHash[key.Hash] = key
 	}
 }
 
@@ -68,8 +147,8 @@ func (k *Keyring) Add(ctx context.Context, key *policy.Key) error {
 	if err != nil {
 		return err
 	}
-	k.mu.Lock()
-	defer k.mu.Unlock()
+	k.changing.Lock()
+	defer k.changing.Unlock()
 	_, err = k.vault.store.Commit(ctx, nil, store.Write{Key: name, Value: value, Expect: 0})
 	if errors.Is(err, store.ErrConflict) {
 		return ErrKeyExists
@@ -77,24 +156,40 @@ func (k *Keyring) Add(ctx context.Context, key *policy.Key) error {
 	if err != nil {
 		return err
 	}
-	k.byHash[key.Hash] = key
+	k.put(key.Name, key)
 	return nil
 }
 
 // Remove forgets the key with that name or hash and reports whether there was
 // one. From then on it opens nothing.
 func (k *Keyring) Remove(ctx context.Context, nameOrHash string) (bool, error) {
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	for hash, key := range k.byHash {
-		if key.Name != nameOrHash && hash != nameOrHash {
-			continue
-		}
-		if _, err := k.vault.store.Commit(ctx, nil, store.Write{Key: keyPrefix + key.Name, Expect: store.AnyVersion}); err != nil {
+	k.changing.Lock()
+	defer k.changing.Unlock()
+	key := k.find(nameOrHash)
+	if key == nil {
+		// Another process may have added it a moment ago.
+		if err := k.load(ctx); err != nil {
 			return false, err
 		}
-		delete(k.byHash, hash)
-		return true, nil
+		if key = k.find(nameOrHash); key == nil {
+			return false, nil
+		}
 	}
-	return false, nil
+	if _, err := k.vault.store.Commit(ctx, nil, store.Write{Key: keyPrefix + key.Name, Expect: store.AnyVersion}); err != nil {
+		return false, err
+	}
+	k.put(key.Name, nil)
+	return true, nil
+}
+
+// find returns the key with that name or hash, or nil.
+func (k *Keyring) find(nameOrHash string) *policy.Key {
+	k.mu.RLock()
+	defer k.mu.RUnlock()
+	for hash, key := range k.byHash {
+		if key.Name == nameOrHash || hash == nameOrHash {
+			return key
+		}
+	}
+	return nil
 }

@@ -19,6 +19,10 @@ import (
 // that nobody need read all records to learn which keys they need.
 const markerPrefix = "keyset/records/"
 
+// firstKey names the first of these keys. Of nodes that start together on an
+// empty store, each with a keyset that it has just made, one can write it.
+const firstKey = "keyset/first"
+
 // markerPage is far beyond the number of keys that rotation leaves.
 const markerPage = 1000
 
@@ -48,7 +52,7 @@ func OpenKeyset(ctx context.Context, st store.Store, path string) (*secret.Keyse
 	switch {
 	case slices.Contains(needed, has[0]):
 	case len(needed) == 0:
-		err = mark(ctx, st, has[0])
+		err = markFirst(ctx, st, has[0])
 	default: // a rotation ended after it had written the file
 		err = introduce(ctx, st, has[0])
 	}
@@ -91,12 +95,17 @@ func markedKeys(ctx context.Context, st store.Store) ([]uint32, error) {
 	return ids, nil
 }
 
-// mark says that the key id is about to seal records.
-func mark(ctx context.Context, st store.Store, id uint32) error {
-	_, err := st.Commit(ctx, nil, store.Write{Key: markerKey(id), Value: []byte{}})
-	if errors.Is(err, store.ErrConflict) {
-		// It is there already.
-		return nil
+// markFirst says that the key id is about to seal records, before any other
+// has.
+func markFirst(ctx context.Context, st store.Store, id uint32) error {
+	key := strconv.FormatUint(uint64(id), 10)
+	_, err := st.Commit(ctx, nil, store.Write{Key: markerKey(id), Value: []byte{}}, store.Write{Key: firstKey, Value: []byte(key)})
+	if !errors.Is(err, store.ErrConflict) {
+		return err
+	}
+	first, err := st.Get(ctx, firstKey)
+	if err == nil && string(first.Value) != key {
+		err = fmt.Errorf("another node has just begun to seal records with key %s, which the file lacks: copy that node's keyset here", first.Value)
 	}
 	return err
 }

@@ -235,3 +235,23 @@ func mustName(t *testing.T, err error, parts ...string) {
 		}
 	}
 }
+
+// blind shows no list, as a store does that another node has yet to write to.
+type blind struct{ store.Store }
+
+func (blind) List(context.Context, string, string, int) ([]store.Record, error) { return nil, nil }
+
+func TestOpenKeysetLetsOneOfTwoNodesBegin(t *testing.T) {
+	st, path := newStore(t), keysetPath(t)
+	first := openKeyset(t, st, path)
+	if _, err := OpenKeyset(t.Context(), blind{st}, path); err != nil {
+		t.Errorf("the node with the same keyset: %v", err)
+	}
+	_, err := OpenKeyset(t.Context(), blind{st}, keysetPath(t))
+	if id := fmt.Sprint(first.KeyIDs(secret.Records)[0]); err == nil || !strings.Contains(err.Error(), id) {
+		t.Errorf("the node with a keyset of its own: %v, want one that names key %s", err, id)
+	}
+	if diff := cmp.Diff([]string{markerOf(first)}, markers(t, st)); diff != "" {
+		t.Errorf("markers (-want +got):\n%s", diff)
+	}
+}

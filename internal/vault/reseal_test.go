@@ -102,7 +102,7 @@ func TestResealingTakesNothingFromWhoSavesMeanwhile(t *testing.T) {
 	busy.before = func() {
 		newer := fullGrant("alice")
 		newer.RefreshToken = secret.New("newer token")
-		if _, err := New(st, old).Save(t.Context(), newer, version, time.Time{}, time.Time{}); err != nil {
+		if _, err := New(st, old).Save(t.Context(), nil, newer, version, time.Time{}, time.Time{}); err != nil {
 			t.Error(err)
 		}
 	}

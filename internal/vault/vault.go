@@ -13,6 +13,9 @@
 //	spent/<link>                plain: until when a used link is remembered
 //	store/id                    plain: what tells this store from another
 //	keyset/records/<key ID>     plain, empty: a key that sealed records
+//	keyset/first                plain: the first of them
+//
+// The lease of grant/<account> is the right to send a token request for it.
 package vault
 
 import (
