@@ -101,10 +101,21 @@ type Handle struct {
 	// Key is the hash of the key that the URL was handed out to, or the
 	// identity of the caller where there are no keys.
 	Key string
+	// Call is what the URL was handed out in answer to.
+	Call Call
 	// Kind says what the handle is for.
 	Kind Kind
 	// Issued and Expires are kept to the second.
 	Issued, Expires time.Time
+}
+
+// Call is the call of an API by which a handle is judged when it is used: of a
+// batch, the part that was answered with the URL, and of a handle, the call that
+// the first one came of.
+type Call struct {
+	Method string
+	// Host and Path are as package target has them.
+	Host, Path string
 }
 
 // String implements [fmt.Stringer].
@@ -142,7 +153,8 @@ const associated = "handle"
 var encoding = base64.RawURLEncoding.Strict()
 
 // Seal makes the text that stands for the handle in a URL: letters, digits, "-"
-// and "_". A URL beyond 8 KiB is an error, and so is a name beyond 1 KiB.
+// and "_". A URL that has with the call's path more than 8 KiB is an error, and so
+// is a name beyond 1 KiB.
 func Seal(s *secret.Sealer, h *Handle) (string, error) {
 	plain, err := h.marshal()
 	if err != nil {

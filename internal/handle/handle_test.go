@@ -21,6 +21,7 @@ import (
 
 	"github.com/bellhop-proxy/bellhop/internal/problem"
 	"github.com/bellhop-proxy/bellhop/internal/secret"
+	"github.com/bellhop-proxy/bellhop/internal/target"
 )
 
 var issued = time.Date(2026, 7, 8, 14, 25, 27, 0, time.UTC)
@@ -35,6 +36,7 @@ func sample() *Handle {
 		Provider:   "microsoft",
 		Generation: 1 << 40,
 		Key:        strings.Repeat("0a", 32),
+		Call:       Call{http.MethodGet, "graph.microsoft.com", "/v1.0/me/drive/items/1"},
 		Kind:       Download,
 		Issued:     issued,
 		Expires:    issued.Add(time.Hour),
@@ -73,10 +75,16 @@ func TestOpenGivesBackWhatWasSealed(t *testing.T) {
 		"a monitor":             func(h *Handle) { h.Kind = Monitor },
 		"no key and provider":   func(h *Handle) { h.Key, h.Provider = "", "" },
 		"names that are binary": func(h *Handle) { h.Account, h.Key = "\x00\x01", "ключ" },
-		"the longest URL":       func(h *Handle) { h.URL = "https://a.example/" + strings.Repeat("x", maxURL-18) },
+		"the longest URL": func(h *Handle) {
+			h.URL = "https://a.example/" + strings.Repeat("x", maxURL-18-len(h.Call.Path))
+		},
+		"the longest call": func(h *Handle) {
+			h.Call = Call{strings.Repeat("M", maxMethod), strings.Repeat("h", maxHost), strings.Repeat("/", maxURL-len(h.URL))}
+		},
 		"the longest names": func(h *Handle) {
 			h.Account, h.Provider, h.Key = strings.Repeat("a", maxName), strings.Repeat("p", maxName), strings.Repeat("k", maxName)
-			h.URL = strings.Repeat("x", maxURL)
+			h.Call = Call{strings.Repeat("M", maxMethod), strings.Repeat("h", maxHost), "/"}
+			h.URL = strings.Repeat("x", maxURL-1)
 		},
 		"the greatest generation": func(h *Handle) { h.Generation = 1<<64 - 1 },
 	}
@@ -112,7 +120,14 @@ func TestHandleIsLittleLongerThanItsURL(t *testing.T) {
 func TestSealRefuses(t *testing.T) {
 	sealer := newSealer(t)
 	tests := map[string]func(*Handle){
-		"a URL beyond 8 KiB": func(h *Handle) { h.URL = strings.Repeat("x", maxURL+1) },
+		"a URL beyond 8 KiB": func(h *Handle) { h.URL = strings.Repeat("x", maxURL+1-len(h.Call.Path)) },
+		"a path beyond it":   func(h *Handle) { h.Call.Path = strings.Repeat("x", maxURL+1-len(h.URL)) },
+		"a long method":      func(h *Handle) { h.Call.Method = strings.Repeat("x", maxMethod+1) },
+		"a long host":        func(h *Handle) { h.Call.Host = strings.Repeat("x", maxHost+1) },
+		"no call":            func(h *Handle) { h.Call = Call{} },
+		"no method":          func(h *Handle) { h.Call.Method = "" },
+		"no host":            func(h *Handle) { h.Call.Host = "" },
+		"no path":            func(h *Handle) { h.Call.Path = "" },
 		"no URL":             func(h *Handle) { h.URL = "" },
 		"no kind":            func(h *Handle) { h.Kind = 0 },
 		"an unknown kind":    func(h *Handle) { h.Kind = Monitor + 1 },
@@ -150,6 +165,15 @@ func TestExpiredHandleSaysSo(t *testing.T) {
 	}
 	if want := "expired at 2026-07-08T15:25:27Z: ask the API for a new one"; p.Code != problem.NotAllowed || p.Status != http.StatusForbidden || p.Message != want {
 		t.Errorf("problem %s %d %q, want NotAllowed 403 %q", p.Code, p.Status, p.Message, want)
+	}
+}
+
+// TestLongestHandleCanBeCalled holds that what is handed out is not refused for
+// its length.
+func TestLongestHandleCanBeCalled(t *testing.T) {
+	const base = "/a/prefix/of/an/operator/.bellhop/h/"
+	if maxSealed+len(base) > target.MaxTarget {
+		t.Errorf("a handle may have %d bytes, a path %d", maxSealed, target.MaxTarget)
 	}
 }
 
@@ -193,15 +217,17 @@ func TestOpenRefusesWithoutReason(t *testing.T) {
 		"another keyset":         seal(t, newSealer(t), sample()),
 		"another purpose":        encoding.EncodeToString(otherPurpose),
 		"another use":            as(plain, "link"),
-		"another version":        as("\x02"+plain[1:], associated),
+		"another version":        as("\x03"+plain[1:], associated),
+		"the version before":     as("\x01"+plain[1:], associated),
 		"an unknown kind":        as(plain[:1]+"\x09"+plain[2:], associated),
 		"nothing inside":         as("", associated),
-		"the version alone":      as("\x01", associated),
+		"the version alone":      as("\x02", associated),
 		"fields that are cut":    as(plain[:20], associated),
-		"a length beyond":        as("\x01\x01\x00\x00\x00\xff\xff\xff\xff\xff\xff\xff\xff\xff\x01", associated),
-		"a number beyond":        as("\x01\x01\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\x01", associated),
-		"a time beyond":          as("\x01\x01\x00\xff\xff\xff\xff\xff\xff\xff\xff\xff\x01", associated),
-		"no URL":                 as("\x01\x01\x00\x00\x00\x00\x00\x00", associated),
+		"a length beyond":        as("\x02\x01\x00\x00\x00\xff\xff\xff\xff\xff\xff\xff\xff\xff\x01", associated),
+		"a number beyond":        as("\x02\x01\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\x01", associated),
+		"a time beyond":          as("\x02\x01\x00\xff\xff\xff\xff\xff\xff\xff\xff\xff\x01", associated),
+		"no URL":                 as("\x02\x01\x00\x00\x00\x00\x00\x00\x01M\x01h\x01/", associated),
+		"no call":                as("\x02\x01\x00\x00\x00\x00\x00\x00\x00\x00\x00https://a.example/", associated),
 		"more than any handle":   strings.Repeat("A", maxSealed+4),
 		"what is no seal at all": encoding.EncodeToString([]byte("0123456789")),
 	}
@@ -296,7 +322,7 @@ func TestHandlePrintsWithoutItsURL(t *testing.T) {
 		printed = append(printed, fmt.Sprintf(verb, h), fmt.Sprintf(verb, *h), fmt.Sprintf(verb, []*Handle{h}[0]))
 	}
 	for _, text := range printed {
-		for _, part := range []string{canary, "download.aspx", fmt.Sprintf("%x", canary), h.Key} {
+		for _, part := range []string{canary, h.Call.Path, "download.aspx", fmt.Sprintf("%x", canary), h.Key} {
 			if strings.Contains(text, part) {
 				t.Errorf("%q has %q", text, part)
 			}
@@ -361,7 +387,7 @@ func FuzzOpen(f *testing.F) {
 		f.Fatal(err)
 	}
 	f.Add(wire)
-	f.Add([]byte("\x01\x01\x00\x00\x00\x00\x00\x00x"))
+	f.Add([]byte("\x02\x01\x00\x00\x00\x00\x00\x00\x01M\x01h\x01/x"))
 	f.Add([]byte(seal(f, newSealer(f), sample())))
 	f.Fuzz(func(t *testing.T, data []byte) {
 		var p *problem.Problem
@@ -380,7 +406,8 @@ func FuzzOpen(f *testing.F) {
 			}
 			return
 		}
-		if len(h.URL) > maxURL || len(h.Account) > maxName || len(h.Provider) > maxName || len(h.Key) > maxName {
+		if len(h.URL)+len(h.Call.Path) > maxURL || len(h.Call.Method) > maxMethod || len(h.Call.Host) > maxHost ||
+			len(h.Account) > maxName || len(h.Provider) > maxName || len(h.Key) > maxName {
 			return
 		}
 		again, err := Open(sealer, seal(t, sealer, h), time.Unix(0, 0))
