@@ -480,6 +480,9 @@ func yesOrNo(r *http.Request, name string) (bool, error) {
 // removeKeysOf forgets the keys that are bound to an account by name: they must
 // not open another one that is called so one day.
 func removeKeysOf(ctx context.Context, s *service, id string) error {
+	if err := s.keys.Reload(ctx); err != nil { // another node may just have made one
+		return problem.New(problem.StoreUnavailable, "The account is removed, and keys that are bound to it may not be: look for them with `oauth key list`").Because(err)
+	}
 	for _, key := range s.keys.List() {
 		if bound, ok := key.Account(); !ok || bound != id {
 			continue

@@ -81,7 +81,7 @@ func (a *App) serveAdmin(w http.ResponseWriter, r *http.Request) {
 			a.refuse(w, r, c, err, dialectEmailEngine)
 			return
 		}
-		if err := a.admitAdmin(r, c); err != nil {
+		if err := a.admitAdmin(r, c, keyAuth{app: a}); err != nil {
 			p := *problem.From(err)
 			p.Message += ". On TCP every call needs an admin key: make the first one with `bellhop oauth key new --admin`, or put Caddy's admin endpoint on a unix socket"
 			a.refuse(w, r, c, &p, dialectEmailEngine)
@@ -152,7 +152,7 @@ func (a *App) proxyAsAdmin(w http.ResponseWriter, r *http.Request, c *call) {
 		a.refuse(w, r, c, problem.New(problem.InvalidRequest, "this URL is for the site that handed it out: use it as it was handed out"), p.dialect(r, c))
 		return
 	}
-	out, err := p.admit(r, c, func(*http.Request) (*policy.Key, error) { return anyAccount, nil })
+	out, err := p.admit(r, c, func(*http.Request, *call) (*policy.Key, error) { return anyAccount, nil })
 	if err != nil {
 		a.refuse(w, r, c, err, p.dialect(r, c))
 		return

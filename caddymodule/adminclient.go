@@ -2,6 +2,7 @@ package caddymodule
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -96,6 +97,8 @@ func (f *adminFlags) stream(ctx context.Context, method, path, contentType strin
 	if err != nil {
 		return nil, err
 	}
+	// Health is told in plain text unless it is asked for otherwise.
+	request.Header.Set("Accept", "application/json")
 	if contentType != "" {
 		request.Header.Set("Content-Type", contentType)
 	}
@@ -135,12 +138,10 @@ func refusal(status int, answer []byte) error {
 			Message string `json:"message"`
 		} `json:"fields"`
 	}
-	if json.Unmarshal(answer, &said) != nil || said.Message+said.Error == "" {
+	if json.Unmarshal(answer, &said) != nil || said.Message+said.Error+said.Reason == "" {
 		return fmt.Errorf("the server answered %d %s", status, http.StatusText(status))
 	}
-	if said.Message == "" {
-		said.Message = said.Error
-	}
+	said.Message = cmp.Or(said.Message, said.Error, said.Reason)
 	for _, field := range said.Fields {
 		said.Message += ": " + field.Message
 	}
@@ -181,7 +182,7 @@ func curlCommand(to *adminFlags) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			curl := exec.CommandContext(cmd.Context(), "curl", append(leading, args[2:]...)...)
+			curl := exec.CommandContext(cmd.Context(), "curl", append(leading, args[2:]...)...) //nolint:gosec // curl gets the arguments of whoever calls it, as their own user
 			curl.Stdin, curl.Stdout, curl.Stderr = cmd.InOrStdin(), cmd.OutOrStdout(), cmd.ErrOrStderr()
 			if key := to.adminKey(); key != "" && e.network == "tcp" {
 				if err := giveKey(curl, key); err != nil {

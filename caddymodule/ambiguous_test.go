@@ -241,6 +241,7 @@ func judge(text, token string) (wanted []sent, cut bool) {
 var neverSent = strings.Fields(`
 	proxy-* x-bellhop-* x-goog-api-key x-goog-user-project cookie origin referer forwarded x-forwarded* x-real-ip via cf-*
 	traceparent tracestate baggage x-http-method-override x-http-method x-method-override
+	x-original-method x-original-uri x-original-url x-rewrite-url
 	authorization connection keep-alive transfer-encoding upgrade trailer`)
 
 // isNeverSent reports whether any reading of a field's name is among them.

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
-	"path/filepath"
 	"sync"
 	"time"
 
@@ -17,7 +16,6 @@ import (
 	"github.com/bellhop-proxy/bellhop/internal/policy"
 	"github.com/bellhop-proxy/bellhop/internal/problem"
 	"github.com/bellhop-proxy/bellhop/internal/provider"
-	"github.com/bellhop-proxy/bellhop/internal/store/badger"
 )
 
 // appRuntime is what the app makes of its configuration.
@@ -116,27 +114,6 @@ func (a *App) Provision(ctx caddy.Context) error {
 	run.management = a.managementMux()
 	a.warn()
 	return registerMetrics(ctx.GetMetricsRegistry(), a)
-}
-
-func (a *App) provisionStore(resolve resolver) error {
-	data := filepath.Join(caddy.AppDataDir(), "bellhop")
-	run := &a.run
-	run.store = storeOptions{dir: filepath.Join(data, "store"), reserve: badger.DefaultReserve, keyset: filepath.Join(data, "keyset.json")}
-	var err error
-	if a.Store != nil {
-		run.store.reserve = a.Store.Reserve.Or(badger.DefaultReserve)
-		if a.Store.Dir != "" {
-			if run.store.dir, err = resolve.one("store", "directory", a.Store.Dir); err != nil {
-				return err
-			}
-		}
-	}
-	if a.Keyset != nil && a.Keyset.File != "" {
-		if run.store.keyset, err = resolve.one("keyset", "file", a.Keyset.File); err != nil {
-			return err
-		}
-	}
-	return nil
 }
 
 // settings fills in the defaults.

@@ -50,6 +50,7 @@ func parseGlobalOption(d *caddyfile.Dispenser, existing any) (any, error) {
 //			account <glob>...
 //			allow "<methods> <host>/<path>"...
 //			preset <name>...
+//			scopes <scope>...
 //			token
 //			admin
 //			connect
@@ -449,7 +450,8 @@ func (k *Key) subdirectives() []subdirective {
 		textLine("hash sha256:<hex>", &k.Hash, expandable(checkHash)),
 		listLine("account <glob>...", &k.Accounts, nil),
 		listLine(`allow "<methods> <host>/<path>"...`, &k.Allow, checkRule),
-		listLine("preset <name>...", &k.Presets, nil),
+		listLine("preset <name>...", &k.Presets, checkPreset),
+		listLine("scopes <scope>...", &k.Scopes, checkScope),
 		flagLine("token", &k.Token),
 		flagLine("admin", &k.Admin),
 		flagLine("connect", &k.Connect),

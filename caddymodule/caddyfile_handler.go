@@ -151,7 +151,7 @@ func (g *Grant) subdirectives() []subdirective {
 	return []subdirective{
 		listLine("account <glob>...", &g.Accounts, nil),
 		listLine(`allow "<methods> <host>/<path>"...`, &g.Allow, checkRule),
-		listLine("preset <name>...", &g.Presets, nil),
+		listLine("preset <name>...", &g.Presets, checkPreset),
 		flagLine("admin", &g.Admin),
 	}
 }

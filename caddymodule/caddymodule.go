@@ -20,7 +20,7 @@
 //		respond 404
 //	}
 //
-// One request's way is read from handler.go: who calls (caller.go), what is
+// One request's way is read from handler.go: who calls (auth.go), what is
 // called (proxy.go, with the packages target and policy), the token (package
 // broker), and out (transport.go).
 package caddymodule

@@ -1,52 +1,19 @@
 package caddymodule
 
 import (
+	"encoding/hex"
 	"net"
 	"net/http"
 	"net/netip"
+	"regexp"
 	"slices"
 	"strings"
 
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 
-	"github.com/bellhop-proxy/bellhop/internal/policy"
 	"github.com/bellhop-proxy/bellhop/internal/problem"
 	"github.com/bellhop-proxy/bellhop/internal/target"
 )
-
-// authenticate finds the key that a request comes with. Which of malformed,
-// unknown and expired a key is, a caller is not told.
-func (a *App) authenticate(r *http.Request, queryKey bool) (*policy.Key, error) {
-	plain, _, err := policy.Bearer(r, queryKey)
-	if err != nil {
-		return nil, err
-	}
-	if policy.CheckKey(plain) != nil {
-		return nil, policy.InvalidKey()
-	}
-	key, err := a.findKey(policy.HashKey(plain))
-	if err != nil {
-		return nil, err
-	}
-	if key == nil || key.Expired(clock.Now()) {
-		return nil, policy.InvalidKey()
-	}
-	if key.Rate != "" {
-		if err := a.countCall(key); err != nil {
-			return nil, err
-		}
-	}
-	return key, nil
-}
-
-// countCall returns the problem of a call that is more than the key's rate.
-func (a *App) countCall(key *policy.Key) error {
-	s, err := a.run.open()
-	if err != nil {
-		return err
-	}
-	return errorOf(s.rates.take(key, clock.Now()))
-}
 
 // clientAddr is the caller's address: behind trusted proxies the one that they
 // name, as Caddy's servers find it. It is invalid on a unix socket.
@@ -137,7 +104,7 @@ func strayKey(h http.Header) bool {
 		case "Authorization", "Proxy-Authorization", "Cookie":
 			continue
 		}
-		if slices.ContainsFunc(values, target.MentionsKey) {
+		if slices.ContainsFunc(values, mentionsKey) {
 			return true
 		}
 	}
@@ -169,8 +136,29 @@ func holdsConsent(path string) bool {
 	return strings.HasPrefix(path, connectPrefix) || strings.HasPrefix(path, callbackPath)
 }
 
+// mentionsKey reports whether a key stands in text, also escaped as in URLs, once
+// or twice.
+func mentionsKey(text string) bool {
+	for range 3 {
+		if target.MentionsKey(text) {
+			return true
+		}
+		if !strings.Contains(text, "%") {
+			return false
+		}
+		text = escapePattern.ReplaceAllStringFunc(text, func(escape string) string {
+			decoded, _ := hex.DecodeString(escape[1:])
+			return string(decoded)
+		})
+	}
+	return false
+}
+
+// escapePattern finds escapes, whatever else of the URL is malformed.
+var escapePattern = regexp.MustCompile("%[0-9A-Fa-f]{2}")
+
 func secretInURL(r *http.Request) bool {
-	if target.MentionsKey(r.RequestURI) || mentionsHandles(r.RequestURI) || holdsConsent(r.URL.Path) {
+	if mentionsKey(r.RequestURI) || mentionsHandles(r.RequestURI) || holdsConsent(r.URL.Path) {
 		return true
 	}
 	for parameter := range strings.SplitSeq(r.URL.RawQuery, "&") {

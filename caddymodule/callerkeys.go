@@ -29,7 +29,10 @@ type keyRequest struct {
 	CIDRs   []string `json:"cidrs"`
 	Allow   []string `json:"allow"`
 	Presets []string `json:"presets"`
-	Rate    Rate     `json:"rate,omitzero"`
+	// TokenScopes narrow the access tokens; "scopes" is EmailEngine's word for
+	// something else.
+	TokenScopes []string `json:"tokenScopes,omitempty"`
+	Rate        Rate     `json:"rate,omitzero"`
 	// Description is for people.
 	Description string `json:"description,omitempty"`
 
@@ -70,7 +73,7 @@ func (k *keyRequest) translate() error {
 		return errors.New("account: is missing: the key would reach none")
 	case strings.Contains(k.Account, "*"):
 		return errors.New("account: names one account, without *; for several write name and accounts")
-	case k.Accounts != nil || k.CIDRs != nil || k.Token || k.Admin || k.Connect || k.Allow != nil || k.Presets != nil:
+	case k.Accounts != nil || k.CIDRs != nil || k.Token || k.Admin || k.Connect || k.Allow != nil || k.Presets != nil || k.TokenScopes != nil:
 		return errors.New("name: is missing")
 	}
 	for _, scope := range k.Scopes {
@@ -102,6 +105,13 @@ func (k *keyRequest) build(now time.Time) (*policy.Key, string, error) {
 	if target.MentionsKey(k.Name) || target.MentionsKey(k.Description) {
 		return nil, "", errors.New("name: is a key itself; a name is not secret")
 	}
+	for field, written := range map[string][]string{
+		"accounts": k.Accounts, "allow": k.Allow, "presets": k.Presets, "cidrs": k.CIDRs, "tokenScopes": k.TokenScopes,
+	} {
+		if slices.ContainsFunc(written, target.MentionsKey) {
+			return nil, "", fmt.Errorf("%s: a key is among them; what a key may do is not secret", field)
+		}
+	}
 	cidrs, err := parseCIDRs(k.CIDRs)
 	if err != nil {
 		return nil, "", fmt.Errorf("cidrs: %w", err)
@@ -118,7 +128,7 @@ func (k *keyRequest) build(now time.Time) (*policy.Key, string, error) {
 	key := &policy.Key{
 		Name: k.Name, Hash: hash, Accounts: k.Accounts,
 		Token: k.Token, Admin: k.Admin, Connect: k.Connect,
-		Expires: expires, CIDRs: cidrs, Rules: rules, Presets: k.Presets, Rate: k.Rate.String(),
+		Expires: expires, CIDRs: cidrs, Rules: rules, Presets: k.Presets, Scopes: k.TokenScopes, Rate: k.Rate.String(),
 		Created: now, Description: k.Description,
 	}
 	return key, plain.Reveal(), key.Validate()
@@ -132,6 +142,9 @@ func (a *App) createKey(s *service, r *http.Request) (any, error) {
 	key, plain, err := body.build(clock.Now())
 	if refused, ok := errors.AsType[*problem.Problem](err); ok {
 		return nil, refused
+	}
+	if err == nil {
+		err = s.checkNarrowing(r.Context(), key)
 	}
 	if err != nil {
 		return nil, problem.New(problem.InvalidRequest, err.Error())
@@ -171,9 +184,13 @@ type shownKey struct {
 	CIDRs    []netip.Prefix `json:"cidrs,omitempty"`
 	// Rate is how often it may call.
 	Rate string `json:"rate,omitempty"`
-	// Allow are the key's rules; May are the same as sentences.
+	// TokenScopes are those that its access tokens are narrowed to.
+	TokenScopes []string `json:"tokenScopes,omitempty"`
+	// Allow are the key's rules, and Presets its presets; May is all that the key
+	// may do, as sentences: those of [whoami].
 	Allow   []string  `json:"allow,omitempty"`
-	May     []string  `json:"may,omitempty"`
+	Presets []string  `json:"presets,omitempty"`
+	May     []string  `json:"may"`
 	Created time.Time `json:"created,omitzero"`
 	// Scopes, Description and Restrictions are in EmailEngine's words.
 	Scopes       []string         `json:"scopes"`
@@ -188,7 +205,8 @@ func (a *App) shownKey(k *policy.Key) shownKey {
 	s := shownKey{
 		ID: k.Hash, Name: k.Name, Accounts: k.Accounts, Token: k.Token, Admin: k.Admin, Connect: k.Connect,
 		Expires: k.Expires, CIDRs: k.CIDRs, Created: k.Created, Source: "store",
-		Scopes: []string{"api"}, Description: k.Description, Rate: k.Rate,
+		Scopes: []string{"api"}, Description: k.Description, Rate: k.Rate, TokenScopes: k.Scopes,
+		Presets: k.Presets, May: sentences(k),
 	}
 	if bound, ok := k.Account(); ok {
 		s.Account = &bound
@@ -203,7 +221,7 @@ func (a *App) shownKey(k *policy.Key) shownKey {
 		s.Description = k.Name
 	}
 	for _, r := range k.Rules {
-		s.Allow, s.May = append(s.Allow, r.String()), append(s.May, r.Sentence())
+		s.Allow = append(s.Allow, r.String())
 	}
 	if s.Accounts == nil {
 		s.Accounts = []string{}
@@ -257,6 +275,9 @@ func (a *App) deleteKey(s *service, r *http.Request) (any, error) {
 		}
 	}
 	deleted, err := s.keys.Remove(r.Context(), id)
+	if err == nil && !deleted && policy.CheckKey(id) == nil {
+		deleted, err = s.keys.Remove(r.Context(), policy.HashKey(id)) // the key itself, which another node has just made
+	}
 	if err != nil {
 		return nil, problem.New(problem.StoreUnavailable, "The token store is unavailable").Because(err)
 	}

@@ -81,7 +81,7 @@ func TestNoSendKeyTriesInVainThroughCaddy(t *testing.T) {
 func TestMethodOfARuledCallIsTheOneThatWasJudged(t *testing.T) {
 	s := startRuled(t)
 	key := s.addKey("reader", map[string]any{"accounts": []string{"*"}, "allow": []string{"GET *"}})
-	for _, header := range []string{"X-HTTP-Method-Override", "X-HTTP-Method", "X-Method-Override", "X_HTTP_Method_Override"} {
+	for _, header := range []string{"X-HTTP-Method-Override", "X-HTTP-Method", "X-Method-Override", "X_HTTP_Method_Override", "X-Original-Method"} {
 		r := s.raw("GET /proxy/alice/gmail.googleapis.com/gmail/v1/users/me/messages/send?$httpMethod=POST&_method=POST&a=b HTTP/1.1", "Host: "+s.addr, "Authorization: Bearer "+key, header+": POST")
 		got := s.api.only(t)
 		if r.status != http.StatusOK || got.Method != http.MethodGet || strings.Contains(got.Target, "ethod") || got.Header.Get(header) != "" || len(got.Header[header]) > 0 {

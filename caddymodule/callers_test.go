@@ -47,6 +47,7 @@ func refusedWith(t *testing.T, r reply, status int, code string) {
 
 // declared is a Caddyfile's key block.
 func declared(name, key, lines string) string {
+	watched.Load().hides("key", key)
 	return "\t\tkey " + name + " {\n\t\t\thash " + policy.FormatHash(policy.HashKey(key)) + "\n" + lines + "\t\t}\n"
 }
 

@@ -179,6 +179,10 @@ func checkRule(value string) error {
 	return err
 }
 
+func checkPreset(value string) error { return policy.CheckPreset(value) }
+
+func checkScope(value string) error { return policy.CheckScope(value) }
+
 // reservedPaths are the paths of a site that the proxy cannot be at.
 var reservedPaths = []string{"/v1", "/connect", "/oauth", "/console", "/healthz", "/readyz", "/.bellhop"}
 

@@ -166,7 +166,8 @@ func numberOf(n int, thing string) string {
 // keysetCommand is `oauth keyset`.
 func keysetCommand(to *adminFlags) *cobra.Command {
 	cmd := &cobra.Command{Use: "keyset <command>", Short: "Manages the keys that seal what is stored"}
-	cmd.AddCommand(&cobra.Command{
+	var alone bool
+	rotate := &cobra.Command{
 		Use: "rotate", Short: "Makes new keys; the old ones stay to open what they sealed", Args: cobra.NoArgs,
 		Long: `Makes a new key for each purpose (records, links, handles, state), writes it to
 the keyset file and has the running server seal with it from then on. Stored
@@ -174,19 +175,28 @@ records are sealed anew in the background. The old keys stay in the file: they
 open older backups, and links and handles that were handed out.
 
 A copy of the keyset file that was made before lacks the new keys, and cannot
-open what is sealed from now on: make a new copy.`,
+open what is sealed from now on: make a new copy.
+
+Nodes on one database have a copy each. Stop all but this one, rotate with
+--alone, copy the keyset file to the others, and start them.`,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			var done struct {
 				Keyset string   `json:"keyset"`
 				Key    uint32   `json:"key"`
 				Older  []uint32 `json:"older"`
 			}
-			if err := to.call(http.MethodPost, "/v1/keyset/rotate", nil, &done); err != nil {
+			path := "/v1/keyset/rotate"
+			if alone {
+				path += "?alone=true"
+			}
+			if err := to.call(http.MethodPost, path, nil, &done); err != nil {
 				return err
 			}
 			return to.say(cmd.OutOrStdout(), done, "the keyset %s is rotated: key %d seals records now, %s open what was sealed before\nkeep a new copy of the file with your backups: without it they cannot be opened",
 				done.Keyset, done.Key, numberOf(len(done.Older), "older key"))
 		},
-	})
+	}
+	rotate.Flags().BoolVar(&alone, "alone", false, "no other node runs on the database of this one")
+	cmd.AddCommand(rotate)
 	return cmd
 }

@@ -51,7 +51,7 @@ func cloudOf(emailEngines string) string {
 // mailRu are the endpoints that EmailEngine uses for mail.ru.
 const (
 	mailRuAuthorize = "https://oauth.mail.ru/login"
-	mailRuToken     = "https://oauth.mail.ru/token"
+	mailRuToken     = "https://oauth.mail.ru/token" //nolint:gosec // an address, not a token
 )
 
 // providerBlock writes the block that configures an app.

@@ -85,7 +85,7 @@ func (f *emailEngineFlags) sealed() (secret.String, error) {
 	if file == "" {
 		return secret.String{}, nil
 	}
-	text, err := os.ReadFile(file)
+	text, err := os.ReadFile(file) //nolint:gosec // the user names the file, and it is read as that user
 	if err != nil {
 		return secret.String{}, fmt.Errorf("reading EmailEngine's secret: %w", err)
 	}

@@ -39,7 +39,9 @@ func (c *commands) say(args ...string) said {
 	root.SetIn(strings.NewReader(c.stdin))
 	root.SetArgs(append(append([]string{}, c.flags...), args...))
 	err := root.ExecuteContext(c.t.Context())
-	return said{stdout.String(), stderr.String(), err}
+	s := said{stdout.String(), stderr.String(), err}
+	watched.Load().said(args, s.all())
+	return s
 }
 
 // report runs an import with --json.

@@ -70,7 +70,11 @@ func keyFlags(cmd *cobra.Command, k *keyRequest) {
 	flags.TextVar(&k.Expires, "expires", Expiry{}, "When the key ends: a duration (30d), a date or a time (default: never)")
 	flags.StringArrayVar(&k.CIDRs, "cidr", nil, "Addresses that the key may come from (repeatable; default: any)")
 	flags.StringArrayVar(&k.Allow, "allow", nil, `Rule of what may be called: "GET,HEAD host/path", with * and **; "!" in front forbids (repeatable; default: everything)`)
-	flags.StringArrayVar(&k.Presets, "preset", nil, "Named set of rules (repeatable)")
+	flags.StringArrayVar(&k.Presets, "preset", nil, "Named set of calls that may be made, such as gmail-readonly (repeatable)")
+	flags.Func("scopes", "`Scopes` that its access tokens are narrowed to, separated by spaces; not of Microsoft's (default: all that the grant has)", func(scopes string) error {
+		k.TokenScopes = strings.Fields(scopes)
+		return nil
+	})
 	flags.TextVar(&k.Rate, "rate", Rate{}, "How often the key may call: 10/s, 600/m, 5000/h")
 }
 
@@ -104,9 +108,13 @@ func keyNewCommand() *cobra.Command {
 		Use: "new [<name>]", Args: cobra.MaximumNArgs(1),
 		Short: "Makes a key offline, and the lines that declare it in a Caddyfile",
 		RunE: func(cmd *cobra.Command, args []string) error {
-			body.Name = "admin"
-			if len(args) > 0 {
+			switch {
+			case len(args) > 0:
 				body.Name = args[0]
+			case body.Admin:
+				body.Name = "admin"
+			default:
+				body.Name = "app"
 			}
 			key, plain, err := body.build(time.Now())
 			if err != nil {
@@ -152,6 +160,12 @@ func (k *keyRequest) caddyfile(made *policy.Key) string {
 	}
 	for _, rule := range made.Rules {
 		line("allow", quoteToken(rule.String()))
+	}
+	for _, preset := range made.Presets {
+		line("preset", preset)
+	}
+	if len(k.TokenScopes) > 0 {
+		line("scopes", k.TokenScopes...)
 	}
 	b.WriteString("}\n")
 	return b.String()
@@ -210,6 +224,10 @@ func (k *shownKey) may() string {
 		may = append(may, "1 rule")
 	} else if n > 1 {
 		may = append(may, fmt.Sprintf("%d rules", n))
+	}
+	may = append(may, k.Presets...)
+	if len(k.TokenScopes) > 0 {
+		may = append(may, "narrower tokens")
 	}
 	return strings.Join(may, ",")
 }

@@ -6,6 +6,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
 	"net/http"
 	"net/url"
@@ -48,6 +49,7 @@ func (c *commands) run(args ...string) (string, error) {
 	root.SetIn(strings.NewReader(c.stdin))
 	root.SetArgs(append(append([]string{}, c.flags...), args...))
 	err := root.ExecuteContext(c.t.Context())
+	watched.Load().said(args, fmt.Sprint(out.String(), err))
 	return out.String(), err
 }
 
@@ -64,7 +66,7 @@ func (c *commands) must(args ...string) string {
 func process(t *testing.T, args ...string) *exec.Cmd {
 	t.Helper()
 	cmd := exec.CommandContext(t.Context(), os.Args[0], args...)
-	cmd.Env = append(os.Environ(), asCommand+"=", "HOME="+t.TempDir())
+	cmd.Env = append(append(os.Environ(), asCommand+"=", "HOME="+t.TempDir()), watching(t).environment()...)
 	return cmd
 }
 
@@ -196,7 +198,7 @@ func TestKeyCommands(t *testing.T) {
 		t.Errorf("%q", list)
 	}
 	// Who gives a limit must not get a key without it.
-	for _, limit := range [][]string{{"--allow", "GET"}, {"--token", "--allow", "GET *"}, {"--preset", "gmail-read"}, {"--rate", "10/day"}} {
+	for _, limit := range [][]string{{"--allow", "GET"}, {"--token", "--allow", "GET *"}, {"--preset", "gmail-read"}, {"--token", "--preset", "gmail-readonly"}, {"--rate", "10/day"}} {
 		if out, err := c.run(append([]string{"key", "add", "limited", "--account", "*"}, limit...)...); err == nil || out != "" {
 			t.Errorf("%v: %q", limit, out)
 		}
@@ -247,6 +249,13 @@ func TestNewKeyIsMadeOfflineAndItsLinesAreACaddyfile(t *testing.T) {
 		var made struct{ Token, Name, Hash string }
 		if err := json.Unmarshal([]byte(c.must("key", "new", "--json")), &made); err != nil || made.Hash != policy.FormatHash(policy.HashKey(made.Token)) {
 			t.Errorf("%v: %+v", err, made)
+		}
+	})
+	t.Run("only an admin's is called so", func(t *testing.T) {
+		for name, args := range map[string][]string{"app": nil, "admin": {"--admin"}} {
+			if out := c.must(append([]string{"key", "new"}, args...)...); !strings.Contains(out, "\n\nkey "+name+" {\n") {
+				t.Errorf("%v: %q", args, out)
+			}
 		}
 	})
 }

@@ -297,6 +297,11 @@ type Key struct {
 	// What the key may call, as names of presets. Default: none.
 	Presets []string `json:"presets,omitempty"`
 
+	// The scopes that the access tokens are narrowed to which the key's calls are
+	// made with, and which it is handed. Default: none, they are as the account's
+	// grant has them.
+	Scopes []string `json:"scopes,omitempty"`
+
 	// Whether the key is handed access tokens. Default: `false`.
 	Token bool `json:"token,omitempty"`
 

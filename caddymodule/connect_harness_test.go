@@ -151,6 +151,7 @@ func (s *connectSite) hides(name, value string) {
 	if value == "" {
 		return
 	}
+	watched.Load().hides(name, value)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.secrets = append(s.secrets, canary{fmt.Sprintf("%s %d", name, len(s.secrets)), value})

@@ -5,20 +5,19 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/bellhop-proxy/bellhop/internal/account"
 	"github.com/bellhop-proxy/bellhop/internal/problem"
 	"github.com/bellhop-proxy/bellhop/internal/provider"
 )
 
-// identityScopes are about signing in, and no resource's.
-var identityScopes = []string{"openid", "profile", "email", "offline_access"}
-
-// nameConsent adds to the refusal of an audience what is to be consented to.
-func nameConsent(err error, p provider.Provider, audience string) error {
+// nameConsent adds to the refusal of an audience what is to be consented to:
+// nothing, where only the narrower scopes were refused.
+func nameConsent(err error, p provider.Provider, audience string, narrower []string) error {
 	refusal, ok := errors.AsType[*problem.Problem](err)
-	if !ok || refusal.Code != problem.InsufficientScope {
+	if !ok || refusal.Code != problem.InsufficientScope || len(narrower) > 0 {
 		return err
 	}
-	scopes := slices.DeleteFunc(slices.Clone(p.AudienceScopes(audience, nil)), func(scope string) bool { return slices.Contains(identityScopes, scope) })
+	scopes := slices.DeleteFunc(slices.Clone(p.AudienceScopes(audience, nil)), account.IsSignInScope)
 	if len(scopes) == 0 {
 		return err
 	}

@@ -67,7 +67,7 @@ type demo struct {
 }
 
 // demoSecret is the client secret of the demo's clients.
-const demoSecret = "demo-client-secret"
+const demoSecret = "demo-client-secret" //nolint:gosec // of a client that exists in the demo alone
 
 // The demo's accounts, by their providers.
 var demoAccounts = []struct {

@@ -123,7 +123,7 @@ func (w *ward) look(g *account.Grant) {
 // lookInto looks at an account that works.
 func (w *ward) lookInto(g *account.Grant, p provider.Provider, again string) {
 	const check = "account"
-	refused := slices.IndexFunc(g.Failures, func(f account.Failed) bool { return f.Meaning == account.AudienceRefused })
+	refused := slices.IndexFunc(g.Failures, func(f account.Failed) bool { return f.Meaning == account.AudienceRefused && !f.Narrow() })
 	switch left := clock.Until(g.Lapses); {
 	case len(g.Missing) > 0:
 		w.tell("scopes missing", warned(check, g.ID, "the user did not grant "+strings.Join(g.Missing, " "), again+" On Google's page each box is to be ticked."))

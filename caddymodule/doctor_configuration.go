@@ -145,6 +145,9 @@ func (a *App) checkLiterals() (all []checked) {
 		literal("provider "+p.Name, "client_secret", p.ClientSecrets...)
 		literal("provider "+p.Name, "access_token", p.AccessToken)
 	}
+	if s := a.Store; s != nil && (literalPassword(s.DSN) || literalPassword(s.DirectDSN)) {
+		literal("store", "the password of its connection string", s.DSN, s.DirectDSN)
+	}
 	for i, w := range a.Webhooks {
 		literal(fmt.Sprintf("webhook %d", i+1), "secret", w.Secret)
 	}
@@ -182,7 +185,7 @@ func (a *App) checkKept(ctx context.Context, s *service) []checked {
 
 func (a *App) checkStore(ctx context.Context, s *service) checked {
 	const check, record = "store", "doctor"
-	dir := a.run.store.dir
+	place := a.run.store.String()
 	err := s.store.Ready(ctx)
 	if err == nil {
 		_, err = s.store.Commit(ctx, nil, store.Write{Key: record, Value: []byte{}, Expect: store.AnyVersion})
@@ -191,12 +194,19 @@ func (a *App) checkStore(ctx context.Context, s *service) checked {
 		_, err = s.store.Commit(ctx, nil, store.Write{Key: record, Expect: store.AnyVersion})
 	}
 	if err != nil {
-		return failed(check, dir, "what providers send could not be kept, so nothing is renewed: "+err.Error(), "Make room, or give the store a place that can be written.")
+		mend := "Make room, or give the store a place that can be written."
+		if a.run.store.dir == "" {
+			mend = "Make the database take writes, or correct the connection string."
+		}
+		return failed(check, place, "what providers send could not be kept, so nothing is renewed: "+err.Error(), mend)
 	}
 	if err := s.shared.Ready(ctx); err != nil {
-		return failed(check, dir, "renewed grants wait in memory to be saved", "Do not stop the server; its log says why they could not be saved.")
+		return failed(check, place, "renewed grants wait in memory to be saved", "Do not stop the server; its log says why they could not be saved.")
 	}
-	return passed(check, dir, fmt.Sprintf("it keeps what is written, and has more room than its reserve of %d MiB", a.run.store.reserve>>20))
+	if a.run.store.dir == "" {
+		return passed(check, place, "it keeps what is written")
+	}
+	return passed(check, place, fmt.Sprintf("it keeps what is written, and has more room than its reserve of %d MiB", a.run.store.reserve>>20))
 }
 
 func (a *App) checkKeysetFile(s *service) checked {

@@ -263,7 +263,7 @@ func TestDoctorLooksAtAccountsAndKeys(t *testing.T) {
 	} {
 		g := &account.Grant{ID: id, Provider: "google", State: account.Connected, ClientID: "bellhop", Generation: 1}
 		change(g)
-		if _, err := s.vault.Save(t.Context(), g, 0, time.Time{}, time.Time{}); err != nil {
+		if _, err := s.vault.Save(t.Context(), nil, g, 0, time.Time{}, time.Time{}); err != nil {
 			t.Fatal(err)
 		}
 	}

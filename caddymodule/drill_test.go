@@ -114,6 +114,13 @@ func TestRestoreDrill(t *testing.T) {
 	old.caddyfile = old.expand(drillCaddyfile(p))
 	oldProcess := old.run()
 	old.key = old.addKey("caller", map[string]any{"accounts": []string{"*"}, "token": true})
+	if err := p.Configure(t.Context(), fakeprovider.Settings{
+		// So much that the backup waits for its reader, see below.
+		TokenLife: fakeprovider.Duration(fakeprovider.DefaultTokenLife), Rotation: fakeprovider.Rotation{Policy: fakeprovider.SingleUse},
+		RefreshTokenPrefix: strings.Repeat("r", 15<<10),
+	}); err != nil {
+		t.Fatal(err)
+	}
 	for _, kind := range drillKinds {
 		client := fakeprovider.Client{ID: "drill-" + string(kind), Secrets: []string{"drill-secret"}, Rotation: &fakeprovider.Rotation{Policy: kind}}
 		if err := p.RegisterClient(t.Context(), client); err != nil {
@@ -124,9 +131,7 @@ func TestRestoreDrill(t *testing.T) {
 			_, token := p.grant(t, fakeprovider.Grant{Client: client.ID, Scope: "mail.read"})
 			old.admin(http.MethodPost, "/v1/account", map[string]any{
 				"account": id,
-				// So much that the backup waits for its reader, see below.
-				"name":   strings.Repeat("n", 16<<10),
-				"oauth2": map[string]any{"provider": string(kind), "refreshToken": token},
+				"oauth2":  map[string]any{"provider": string(kind), "refreshToken": token},
 			})
 			old.accounts = append(old.accounts, id)
 		}

@@ -2,6 +2,7 @@ package caddymodule
 
 import (
 	"bytes"
+	"errors"
 	"io"
 	"net/http"
 	"strconv"
@@ -23,6 +24,8 @@ func unpack(r *http.Request, out *outbound) (*http.Request, error) {
 	switch {
 	case out.kind != batch.None:
 		return unpackBatch(r, out)
+	case out.decision.Body != policy.NoBodyCheck:
+		return unpackChecked(r, out)
 	case out.handle == nil && provider.APIsAt(out.provider.Type(), out.Host) == provider.TypeMicrosoft && fetches(out.Request) && mayBeJSON(r.Header):
 		return unpackSource(r, out)
 	}
@@ -65,16 +68,35 @@ func unpackBatch(r *http.Request, out *outbound) (*http.Request, error) {
 }
 
 // partJudge judges the calls in a batch like the batch itself, each by itself.
-func partJudge(key *policy.Key, facts policy.Facts) func(*target.Request) error {
+func partJudge(key *policy.Key, facts policy.Facts) func(*target.Request, http.Header, []byte) error {
 	facts.Envelope = false
-	return func(part *target.Request) error {
+	return func(part *target.Request, header http.Header, body []byte) error {
 		of := facts
 		of.Request = part
-		if refused := policy.Judge(key, &of).Problem(); refused != nil {
+		decision := policy.Judge(key, &of)
+		if refused := decision.Problem(); refused != nil {
 			return refused
 		}
-		return nil
+		return decision.CheckBody(part, header, body)
 	}
+}
+
+// unpackChecked reads a body by which the call is judged, and sends on what was
+// judged.
+func unpackChecked(r *http.Request, out *outbound) (*http.Request, error) {
+	body := &envelopeBody{source: r.Body, memory: envelopes, key: out.key}
+	out.release = body.release
+	text, err := io.ReadAll(io.LimitReader(body, int64(out.decision.Body.Limit())+1))
+	if refused := new(problem.Problem); errors.As(err, &refused) {
+		return nil, refused
+	}
+	if err != nil {
+		return nil, problem.New(problem.InvalidRequest, "the body did not come whole").Because(err)
+	}
+	if err := out.decision.CheckBody(out.Request, r.Header, text); err != nil {
+		return nil, err
+	}
+	return withBody(r, text), nil
 }
 
 // sourceRules find the URL that Graph is told to fetch a new file from.
@@ -110,12 +132,13 @@ func unpackSource(r *http.Request, out *outbound) (*http.Request, error) {
 	return withBody(r, body), nil
 }
 
-// withBody is r with another body, which is at hand whole.
+// withBody is r with another body, which is at hand whole. A Connection would
+// have Caddy's proxy take out what it names, such as the type of the body.
 func withBody(r *http.Request, body []byte) *http.Request {
 	whole := r.WithContext(r.Context())
 	whole.Header = r.Header.Clone()
 	rewrite.DropDigests(whole.Header)
-	for _, name := range []string{"Content-Encoding", "Expect", "Trailer", "Transfer-Encoding"} {
+	for _, name := range []string{"Connection", "Content-Encoding", "Expect", "Trailer", "Transfer-Encoding", "Upgrade"} {
 		whole.Header.Del(name)
 	}
 	whole.Header.Set("Content-Length", strconv.Itoa(len(body)))
@@ -129,7 +152,7 @@ func withBody(r *http.Request, body []byte) *http.Request {
 func (o *outbound) relinkParts(response *http.Response) error {
 	of := func(part *target.Request) *links.Call {
 		answered := *o.links
-		answered.Request = part
+		answered.Request, answered.Seal = part, o.sealFor(part)
 		return &answered
 	}
 	if o.links == nil {
@@ -146,5 +169,5 @@ func answerParts(w http.ResponseWriter, envelope *batch.Envelope) {
 	status, contentType, body := envelope.Answer()
 	ownHeader(w.Header(), contentType, len(body))
 	w.WriteHeader(status)
-	_, _ = w.Write(body) // nobody is left to tell
+	_, _ = w.Write(body) //nolint:gosec // an envelope with a type that no browser runs; and nobody is left to tell of an error
 }

@@ -12,6 +12,7 @@ import (
 // handlerRuntime is what the handler makes of its configuration.
 type handlerRuntime struct {
 	app     *App
+	auth    authenticator
 	proxy   *proxy   // nil if the site has none
 	connect *connect // nil if the site serves no consent
 }
@@ -37,6 +38,9 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 		return fmt.Errorf("the `bellhop` global option, which this directive uses: %w", err)
 	}
 	h.run.app = app.(*App)
+	if h.run.auth, err = newAuthenticator(ctx, h.run.app, h); err != nil {
+		return err
+	}
 	if h.Connect != nil {
 		if h.run.connect, err = newConnect(h.run.app, h.Connect); err != nil {
 			return err
@@ -49,7 +53,7 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 	if h.Proxy != nil && h.Proxy.Off {
 		return nil
 	}
-	if h.run.proxy, err = newProxy(ctx, h.run.app, h.Proxy); err != nil {
+	if h.run.proxy, err = newProxy(ctx, h.run.app, h.run.auth, h.Proxy); err != nil {
 		return err
 	}
 	h.run.app.addProxy(h.run.proxy)
@@ -77,6 +81,8 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 		return nil
 	}
 	switch {
+	case p != nil && p.resemblesHandle(r): // whatever else it is
+		p.serve(w, r)
 	case h.run.connect != nil && isConnectPath(path):
 		h.run.connect.serve(w, r)
 	case p != nil && strings.HasPrefix(path, p.prefix+"/"):
@@ -90,7 +96,7 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 	case h.serves() && isTokenPath(path):
 		h.serveToken(w, r)
 	case h.API && strings.HasPrefix(path, "/v1/"):
-		h.run.app.serveManagement(w, r)
+		h.run.app.serveManagement(w, r, h.run.auth)
 	default:
 		return next.ServeHTTP(w, r)
 	}

@@ -23,7 +23,7 @@ type Handler struct {
 	// How callers prove who they are. Default: with keys.
 	Auth *Auth `json:"auth,omitempty"`
 
-	// What the identities of `auth caddy` may do. Default: nothing.
+	// What the identities of `auth caddy` may do; required there.
 	Grants []*Grant `json:"grants,omitempty"`
 
 	// The proxy. Default: on, at `/proxy`.
@@ -61,20 +61,27 @@ const (
 // Auth is how callers prove who they are.
 type Auth struct {
 	// `keys` (Bellhop's own), `caddy` (whom another handler of the site
-	// authenticated) or `none` (everybody; loopback only). Default: `keys`.
+	// authenticated; `grants` say what they may do) or `none` (every program on
+	// this machine; the site must listen on a loopback address or a unix socket).
+	// Default: `keys`.
 	Type string `json:"type,omitempty"`
 
-	// The placeholder that holds the identity of `caddy`.
+	// The placeholder that holds the identity of `caddy`, as a handler before this
+	// one sets it. It is compared byte for byte; an empty one is refused.
 	// Default: `{http.auth.user.id}`.
 	Identity string `json:"identity,omitempty"`
 }
 
-// Grant is what the identities of `auth caddy` that match may do.
+// Grant is what the identities of `auth caddy` that match may do. Of several
+// grants that match, the first counts and no other.
 type Grant struct {
-	// The identities, as a glob: `*` is any run of characters; required.
+	// The identities, as a glob: `*` is any run of characters. Takes placeholders;
+	// required.
 	Identity string `json:"identity,omitempty"`
 
-	// The accounts that they reach, as globs. Take placeholders. Default: none.
+	// The accounts that they reach, as globs. Take placeholders of the
+	// configuration, and the one that holds the identity: its text is put in as
+	// it is, and is no glob. Default: none.
 	Accounts []string `json:"accounts,omitempty"`
 
 	// What they may call, as rules: `<methods> <host>/<path>`, with `!` in front
@@ -136,8 +143,9 @@ type Proxy struct {
 	TransportRaw json.RawMessage `json:"transport,omitempty" caddy:"namespace=http.reverse_proxy.transport inline_key=protocol"`
 
 	// The account of the origin form: `key` for the one account that the key is
-	// bound to, or an account's ID. Takes placeholders; required in the origin
-	// form, refused in the path form.
+	// bound to, or an account's ID. Takes placeholders, those of the request
+	// included: what they come to must be within the key's or the identity's
+	// reach. Required in the origin form, refused in the path form.
 	Account string `json:"account,omitempty"`
 
 	// The API host of the origin form. Takes placeholders; required in the

@@ -12,6 +12,8 @@ import (
 	"strings"
 	"time"
 
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+
 	"github.com/bellhop-proxy/bellhop/internal/handle"
 	"github.com/bellhop-proxy/bellhop/internal/hostname"
 	"github.com/bellhop-proxy/bellhop/internal/links"
@@ -20,18 +22,42 @@ import (
 	"github.com/bellhop-proxy/bellhop/internal/target"
 )
 
-// seal makes a handle of a URL that carries its own authority, for the caller
-// and the account of this call.
-func (o *outbound) seal(kind handle.Kind, raw string, said time.Time) (string, error) {
-	now := clock.Now()
-	sealed, err := handle.Seal(o.sealer, &handle.Handle{
-		URL: raw, Account: o.Account, Provider: o.provider.Name(), Generation: o.generation,
-		Key: o.key, Kind: kind, Issued: now, Expires: kind.Until(now, said),
-	})
-	if err != nil {
-		return "", err
+// sealFor gives what makes a handle of a URL that carries its own authority, in
+// the answer to q, which is this call or a part of it. It is for this call's caller
+// and account.
+func (o *outbound) sealFor(q *target.Request) func(handle.Kind, string, time.Time) (string, error) {
+	return func(kind handle.Kind, raw string, said time.Time) (string, error) {
+		came := handle.Call{Method: q.Method, Host: q.Host, Path: q.Path}
+		if o.handle != nil {
+			came = o.handle.Call
+		}
+		now := clock.Now()
+		sealed, err := handle.Seal(o.sealer, &handle.Handle{
+			URL: raw, Account: o.Account, Provider: o.provider.Name(), Generation: o.generation,
+			Key: o.key, Call: came, Kind: kind, Issued: now, Expires: kind.Until(now, said),
+		})
+		if err != nil {
+			return "", err
+		}
+		return o.handles + sealed, nil
 	}
-	return o.handles + sealed, nil
+}
+
+// handleJudge judges handles when they are used, by the calls that they came of:
+// the caller may have been allowed them then and be no longer.
+func handleJudge(key *policy.Key, facts policy.Facts) func(*handle.Handle) error {
+	facts.Needs, facts.Envelope = policy.Proxy, false
+	return func(h *handle.Handle) error {
+		of := facts
+		of.Request = &target.Request{Method: h.Call.Method, Account: h.Account, Host: h.Call.Host, Path: h.Call.Path}
+		decision := policy.Judge(key, &of)
+		// A body that would have to be looked at is gone. The problem does not name
+		// the call to whoever has the handle.
+		if decision.Reason == policy.ReasonRule || decision.Body != policy.NoBodyCheck {
+			return problem.New(problem.NotAllowed, "what this URL was handed out to may no longer make the call that it came of")
+		}
+		return errorOf(decision.Problem())
+	}
 }
 
 // isHandle reports whether the call is one of a handle.
@@ -39,9 +65,22 @@ func (p *proxy) isHandle(r *http.Request) bool {
 	return strings.HasPrefix(r.URL.EscapedPath(), p.prefix+target.HandlePath)
 }
 
+// resemblesHandle reports whether Caddy's path matchers take the call for one of
+// a handle, which it is not: who leaves handles out of authentication by such a
+// matcher has left this call out too. They decode the path, leave out empty and
+// dot segments, and ignore case.
+func (p *proxy) resemblesHandle(r *http.Request) bool {
+	if !mentionsHandles(r.URL.Path) || p.isHandle(r) {
+		return false
+	}
+	path := strings.ToLower(caddyhttp.CleanPath(r.URL.Path, true))
+	return strings.HasPrefix(path, strings.ToLower(p.prefix+target.HandlePath))
+}
+
 // admitHandle decides on the call of a handle, which is the credential: what
-// else the caller sends along does not count. The key that it was handed out to
-// must still reach the account, and the account still have the grant.
+// else the caller sends along does not count. The key or identity that it was
+// handed out to must still reach the account and be allowed the call that it came
+// of, and the account still have the grant.
 func (p *proxy) admitHandle(r *http.Request, c *call) (*outbound, error) {
 	c.route = "handle"
 	s, err := p.app.run.open()
@@ -61,13 +100,16 @@ func (p *proxy) admitHandle(r *http.Request, c *call) (*outbound, error) {
 	if !h.Kind.Allows(r.Method) {
 		return nil, problem.New(problem.MethodNotAllowed, "this URL is for another method: it was handed out as "+h.Kind.String())
 	}
-	key, err := p.keyOf(h)
+	key, err := p.auth.holder(r, h.Key)
 	if err != nil {
 		return nil, err
 	}
 	c.key = key.Name // what stands for the key may not do more than it leads to
 	facts := policy.Facts{Account: h.Account, Needs: policy.Reach, Client: clientAddr(r), Now: clock.Now()}
 	if err := policy.Judge(key, &facts).Problem(); err != nil {
+		return nil, err
+	}
+	if err := handleJudge(key, facts)(h); err != nil {
 		return nil, err
 	}
 	known, err := s.broker.Account(r.Context(), h.Account)
@@ -117,18 +159,6 @@ func (p *proxy) openHandle(s *service, r *http.Request) (*handle.Handle, error) 
 	return handle.Open(s.handles, sealed, clock.Now())
 }
 
-// keyOf finds the key that a handle was handed out to.
-func (p *proxy) keyOf(h *handle.Handle) (*policy.Key, error) {
-	key, err := p.app.findKey(h.Key)
-	if err != nil {
-		return nil, err
-	}
-	if key == nil || key.Expired(clock.Now()) {
-		return nil, problem.New(problem.NotAllowed, "the API key that this URL was handed out to is no longer valid")
-	}
-	return key, nil
-}
-
 // openSource gives back the URL of a download that a caller wants an API to
 // fetch from, where it is one of this caller's handles.
 func (o *outbound) openSource(link string) (string, bool) {
@@ -138,6 +168,9 @@ func (o *outbound) openSource(link string) (string, bool) {
 	}
 	h, err := handle.Open(o.sealer, sealed, clock.Now())
 	if err != nil || h.Account != o.Account || h.Generation != o.generation || h.Key != o.key || h.Kind != handle.Download {
+		return "", false
+	}
+	if o.judgeHandle == nil || o.judgeHandle(h) != nil {
 		return "", false
 	}
 	return h.URL, true

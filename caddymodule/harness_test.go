@@ -46,6 +46,8 @@ func TestMain(m *testing.M) {
 		return
 	}
 	if _, ok := os.LookupEnv(asCommand); ok {
+		useNameServer()
+		listenAsCommand()
 		caddycmd.Main()
 		return
 	}
@@ -61,6 +63,7 @@ type providerProcess struct {
 // startProvider runs a fake provider as a process until the test ends.
 func startProvider(t *testing.T, args ...string) providerProcess {
 	t.Helper()
+	w := watching(t)
 	cmd := exec.Command(os.Args[0])
 	cmd.Env = append(os.Environ(), asProvider+"="+strings.Join(args, " "))
 	cmd.Stderr = os.Stderr
@@ -84,6 +87,7 @@ func startProvider(t *testing.T, args ...string) providerProcess {
 		t.Fatalf("starting the fake provider: %s: %v", line, err)
 	}
 	p.Control = fakeprovider.Control{BaseURL: p.URL}
+	w.provides(t, p)
 	return p
 }
 
@@ -133,12 +137,16 @@ func useFakeClock(t *testing.T) *clockwork.FakeClock {
 // The admin endpoint is a unix socket in that directory.
 func start(t *testing.T, caddyfile string) *bellhop {
 	t.Helper()
+	w := watching(t)
 	b := &bellhop{t: t, dir: t.TempDir()}
 	b.addr = freeAddr(t)
 	b.url = "http://" + b.addr
 	b.caddyfile = b.expand(caddyfile)
 	b.load(b.caddyfile)
-	t.Cleanup(b.stop)
+	t.Cleanup(func() {
+		b.stop()
+		w.ends(t, b.dir)
+	})
 	return b
 }
 
@@ -156,6 +164,9 @@ func (b *bellhop) load(caddyfile string) {
 
 func loadCaddyfile(caddyfile string) error {
 	config, err := adapted(caddyfile)
+	if err == nil {
+		config, err = watched.Load().listens(config)
+	}
 	if err != nil {
 		return err
 	}
@@ -240,7 +251,9 @@ func (b *bellhop) send(ctx context.Context, method, path string, body io.Reader,
 	}
 	defer response.Body.Close()
 	text, err := io.ReadAll(response.Body)
-	return reply{response.StatusCode, response.Header, text}, err
+	r := reply{response.StatusCode, response.Header, text}
+	watched.Load().answered(r)
+	return r, err
 }
 
 // get sends a GET with a key as a bearer token.
@@ -294,7 +307,9 @@ func (b *bellhop) adminReply(method, path string, body any) reply {
 	if err != nil {
 		b.t.Fatal(err)
 	}
-	return reply{response.StatusCode, response.Header, text}
+	r := reply{response.StatusCode, response.Header, text}
+	watched.Load().answered(r)
+	return r
 }
 
 // addAccount registers a grant that the provider has made.

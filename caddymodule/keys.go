@@ -49,7 +49,7 @@ func (k *Key) build(resolve resolver) (*policy.Key, error) {
 		Name: k.Name, Hash: hash, Accounts: accounts,
 		Token: k.Token, Admin: k.Admin, Connect: k.Connect,
 		Expires: k.Expires.At(clock.Now()), CIDRs: cidrs, Rate: k.Rate.String(),
-		Rules: rules, Presets: k.Presets,
+		Rules: rules, Presets: k.Presets, Scopes: k.Scopes,
 	}
 	return key, key.Validate()
 }
@@ -67,13 +67,17 @@ func parseCIDRs(written []string) ([]netip.Prefix, error) {
 }
 
 // findKey returns the key with the hash, of the configuration or the store, or
-// nil.
+// nil. Those of the store are not believed for ever while other nodes, who may
+// remove them, cannot be heard.
 func (a *App) findKey(hash string) (*policy.Key, error) {
 	if key, ok := a.run.keys[hash]; ok {
 		return key, nil
 	}
 	s, err := a.run.open()
 	if err != nil {
+		return nil, err
+	}
+	if err := s.shared.Trusted(); err != nil {
 		return nil, err
 	}
 	return s.keys.Find(hash), nil

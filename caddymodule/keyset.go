@@ -18,6 +18,9 @@ func (a *App) rotateKeyset(s *service, r *http.Request) (any, error) {
 	if callOf(r.Context()).route != adminRoute {
 		return nil, problem.New(problem.NotAllowed, "the keyset is rotated on Caddy's admin endpoint: run `bellhop oauth keyset rotate` on the machine of the server")
 	}
+	if err := refuseToRotateForOthers(s, r); err != nil {
+		return nil, err
+	}
 	// Whoever hangs up must not leave it half done.
 	if err := vault.RotateKeyset(context.WithoutCancel(r.Context()), s.store, s.keyset); err != nil {
 		p := problem.New(problem.StoreUnavailable, fmt.Sprintf("the keyset %s could not be rotated; the server's log says why", s.keyset.Path()))
@@ -26,6 +29,21 @@ func (a *App) rotateKeyset(s *service, r *http.Request) (any, error) {
 	s.resealing.again()
 	ids := s.keyset.KeyIDs(secret.Records)
 	return answer("keyset", s.keyset.Path(), "key", ids[0], "older", ids[1:]), nil
+}
+
+// refuseToRotateForOthers refuses a rotation that other nodes do not learn of:
+// each has the keyset in a file of its own, and could not open what is sealed
+// with keys that the file lacks.
+func refuseToRotateForOthers(s *service, r *http.Request) error {
+	alone, err := yesOrNo(r, "alone")
+	if err != nil {
+		return err
+	}
+	if s.following == nil || alone {
+		return nil
+	}
+	return problem.New(problem.Conflict, "other nodes on this database could not open what is sealed with new keys: stop them, run `bellhop oauth keyset rotate --alone` here, copy "+
+		s.keyset.Path()+" to them, and start them again")
 }
 
 // resealing seals anew, in the background, what older keys have sealed.

@@ -671,6 +671,7 @@ func (b *bellhop) run() *exec.Cmd {
 func (b *bellhop) command(args ...string) *exec.Cmd {
 	cmd := exec.Command(os.Args[0], args...)
 	cmd.Env = append(os.Environ(), asCommand+"=", "HOME="+b.dir, "XDG_DATA_HOME="+b.dir, "XDG_CONFIG_HOME="+b.dir)
+	cmd.Env = append(cmd.Env, watching(b.t).environment()...)
 	cmd.Stderr = new(bytes.Buffer)
 	return cmd
 }

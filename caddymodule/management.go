@@ -1,6 +1,7 @@
 package caddymodule
 
 import (
+	"bytes"
 	"cmp"
 	"encoding"
 	"encoding/json"
@@ -83,11 +84,11 @@ func (a *App) managementMux() http.Handler {
 }
 
 // serveManagement serves the management API of a site.
-func (a *App) serveManagement(w http.ResponseWriter, r *http.Request) {
+func (a *App) serveManagement(w http.ResponseWriter, r *http.Request, auth authenticator) {
 	c := &call{route: "api"}
 	w, done := a.record(w, r, c)
 	defer done()
-	if err := a.admitManagement(r, c); err != nil {
+	if err := a.admitManagement(r, c, auth); err != nil {
 		a.refuse(w, r, c, inEmailEngineWords(err), dialectEmailEngine)
 		return
 	}
@@ -97,17 +98,16 @@ func (a *App) serveManagement(w http.ResponseWriter, r *http.Request) {
 // admitManagement decides whether the caller may use the management API: who
 // manages accounts and keys may, and who makes links for people may do that and
 // confirm what comes of them.
-func (a *App) admitManagement(r *http.Request, c *call) error {
+func (a *App) admitManagement(r *http.Request, c *call, auth authenticator) error {
 	path := r.URL.EscapedPath()
 	confirmed, confirms := confirmedAccount(path)
 	if path != formPath && !confirms {
-		return a.admitAdmin(r, c)
+		return a.admitAdmin(r, c, auth)
 	}
-	key, err := a.authenticate(r, false)
+	key, err := auth.authenticate(r, c)
 	if err != nil {
 		return err
 	}
-	c.by(key)
 	decision := policy.Judge(key, &policy.Facts{Account: confirmed, Needs: policy.Connect, Client: clientAddr(r), Now: clock.Now()})
 	if decision.Reason == policy.ReasonAccount && !confirms {
 		return nil // which account it is about, the body says
@@ -132,12 +132,11 @@ func errorOf(p *problem.Problem) error {
 }
 
 // admitAdmin decides whether the caller may manage accounts and keys.
-func (a *App) admitAdmin(r *http.Request, c *call) error {
-	key, err := a.authenticate(r, false)
+func (a *App) admitAdmin(r *http.Request, c *call, auth authenticator) error {
+	key, err := auth.authenticate(r, c)
 	if err != nil {
 		return err
 	}
-	c.by(key)
 	decision := policy.Judge(key, &policy.Facts{Needs: policy.Admin, Client: clientAddr(r), Now: clock.Now()})
 	if !decision.Allowed {
 		return decision.Problem()
@@ -198,13 +197,16 @@ func readBody(r *http.Request, into any) error {
 	if len(body) > maxManagementBody {
 		return problem.New(problem.TooLarge, fmt.Sprintf("the body is larger than %d bytes", maxManagementBody))
 	}
-	dec := json.NewDecoder(strings.NewReader(string(body)))
+	dec := json.NewDecoder(bytes.NewReader(body))
 	dec.DisallowUnknownFields()
 	err = dec.Decode(into)
 	if err == nil && dec.More() {
 		err = errors.New("more than one JSON value")
 	}
 	if err == nil {
+		if name := repeatedMember(json.NewDecoder(bytes.NewReader(body))); name != "" {
+			return problem.New(problem.InvalidRequest, name+": is there twice: leave one out")
+		}
 		return nil
 	}
 	if mistyped, ok := errors.AsType[*json.UnmarshalTypeError](err); ok {
@@ -215,6 +217,33 @@ func readBody(r *http.Request, into any) error {
 	}
 	// Neither the decoder's other errors nor those above quote a value.
 	return problem.New(problem.InvalidRequest, "the body is not what is expected: "+strings.TrimPrefix(err.Error(), "json: "))
+}
+
+// repeatedMember finds a member that an object of the next value has twice, as the
+// decoder compares names: of two limits the last would count, and whoever reads
+// the body first may go by the other. The JSON must be well formed.
+func repeatedMember(d *json.Decoder) string {
+	token, _ := d.Token()
+	delim, _ := token.(json.Delim)
+	if delim != '{' && delim != '[' {
+		return ""
+	}
+	var seen []string
+	for d.More() {
+		if delim == '{' {
+			token, _ = d.Token()
+			name, _ := token.(string)
+			if slices.ContainsFunc(seen, func(s string) bool { return strings.EqualFold(s, name) }) {
+				return name
+			}
+			seen = append(seen, name)
+		}
+		if name := repeatedMember(d); name != "" {
+			return name
+		}
+	}
+	_, _ = d.Token() // the bracket
+	return ""
 }
 
 // kinds are encoding/json's words for JSON's values, with their articles.

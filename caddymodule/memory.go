@@ -8,8 +8,9 @@ import (
 	"github.com/bellhop-proxy/bellhop/internal/problem"
 )
 
-// envelopes bounds what the batches of all sites hold in memory. Each of them
-// is there a few times over, as it came and as it is sent, until it is answered.
+// envelopes bounds what the batches of all sites hold in memory, and the bodies
+// by which calls are judged. Each of them is there a few times over, as it came
+// and as it is sent, until it is answered.
 var envelopes = newEnvelopeMemory(200<<20, 75<<20)
 
 // envelopeMemory bounds how much of batches is held at a time, in bytes as they
@@ -47,8 +48,9 @@ func (m *envelopeMemory) giveBack(key string, n int64) {
 	}
 }
 
-// envelopeBody is a batch that is read into memory. What has come of it counts,
-// and not what is yet to come: a caller that sends slowly keeps nobody waiting.
+// envelopeBody is a batch, or another body, that is read into memory. What has
+// come of it counts, and not what is yet to come: a caller that sends slowly
+// keeps nobody waiting.
 type envelopeBody struct {
 	source io.Reader
 	memory *envelopeMemory
@@ -60,7 +62,7 @@ type envelopeBody struct {
 func (b *envelopeBody) Read(p []byte) (int, error) {
 	n, err := b.source.Read(p)
 	if !b.memory.take(b.key, int64(n)) {
-		refused := problem.New(problem.RateLimited, "too many large batches are being sent at once: wait for the answers to some of them")
+		refused := problem.New(problem.RateLimited, "too many large batches or drafts are being sent at once: wait for the answers to some of them")
 		refused.RetryAfter = time.Second
 		return 0, refused
 	}

@@ -4,9 +4,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
-	"os"
 	"path/filepath"
-	"strconv"
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/jonboulle/clockwork"
@@ -14,13 +12,13 @@ import (
 	"github.com/bellhop-proxy/bellhop/internal/broker"
 	"github.com/bellhop-proxy/bellhop/internal/secret"
 	"github.com/bellhop-proxy/bellhop/internal/store"
-	"github.com/bellhop-proxy/bellhop/internal/store/badger"
+	"github.com/bellhop-proxy/bellhop/internal/store/postgres"
 	"github.com/bellhop-proxy/bellhop/internal/vault"
 )
 
 // kept is what outlives a configuration: during a reload the old and the new
-// one use it side by side. It is pooled under its store's directory, which is
-// what only one of them can have open.
+// one use it side by side. It is pooled under its store's directory, which only
+// one of them can have open, or database.
 type kept struct {
 	opened storeOptions
 	store  store.Store
@@ -31,20 +29,15 @@ type kept struct {
 	keyset *secret.Keyset
 	// resealing follows its rotations.
 	resealing *resealing
+	// following keeps keys those that other nodes leave; nil where there are
+	// none.
+	following *following
 	// handles seals URLs that carry their own authority.
 	handles *secret.Sealer
 	// activity is of the last calls.
 	activity *activity
 	// rates counts calls of keys that may make only so many.
 	rates rates
-}
-
-// storeOptions say what is opened. Two configurations that differ in them
-// cannot share one store.
-type storeOptions struct {
-	dir     string
-	reserve int64
-	keyset  string
 }
 
 var pool = caddy.NewUsagePool()
@@ -56,7 +49,7 @@ var clock clockwork.Clock = clockwork.NewRealClock()
 // acquire opens the store, or joins the configuration that has it open. What
 // it returns as key is to be given to release.
 func acquire(o storeOptions, log *slog.Logger) (k *kept, key string, err error) {
-	key, err = canonical(o.dir)
+	key, err = o.key()
 	if err != nil {
 		return nil, "", fmt.Errorf("opening store: %w", err)
 	}
@@ -68,9 +61,12 @@ func acquire(o storeOptions, log *slog.Logger) (k *kept, key string, err error) 
 		return nil, "", err
 	}
 	k = value.(*kept)
-	if k.opened != o {
+	if !k.opened.same(&o) {
 		release(key)
-		return nil, "", fmt.Errorf("store %s is open with another reserve or keyset; restart to change them", o.dir)
+		return nil, "", fmt.Errorf("store %s is open with other settings or another keyset; restart to change them", &o)
+	}
+	if shared, ok := k.store.(*postgres.Store); ok {
+		shared.SetPasswords(o.dsn, o.direct)
 	}
 	return k, key, nil
 }
@@ -94,7 +90,7 @@ func canonical(dir string) (string, error) {
 
 func open(o storeOptions, log *slog.Logger) (_ *kept, err error) {
 	ctx := context.Background()
-	st, err := badger.Open(o.dir, badger.Options{Reserve: o.reserve, Clock: clock, Logger: log})
+	st, err := o.open(ctx, log)
 	if err != nil {
 		return nil, err
 	}
@@ -112,21 +108,25 @@ func open(o storeOptions, log *slog.Logger) (_ *kept, err error) {
 	if err != nil {
 		return nil, err
 	}
-	host, _ := os.Hostname() // only tells intents apart
-	owner := host + "/" + strconv.Itoa(os.Getpid())
-	return &kept{
+	k := &kept{
 		opened: o, store: st, vault: v, keys: keys, keyset: keyset,
 		resealing: startResealing(v, log),
-		shared:    broker.NewShared(v, owner, clock, log),
+		shared:    broker.NewShared(v, owner(), clock, log),
 		handles:   keyset.Sealer(secret.Handles),
 		activity:  new(activity),
-	}, nil
+	}
+	if shared, ok := st.(*postgres.Store); ok {
+		k.shared.Follow(changes{v, shared})
+		k.following = startFollowing(keys, log)
+	}
+	return k, nil
 }
 
 // Destruct closes the store after the last configuration that used it. Token
 // requests under way are waited for: what they bring is saved first.
 func (k *kept) Destruct() error {
 	k.resealing.end()
+	k.following.end()
 	k.shared.Close()
 	return k.store.Close()
 }

@@ -135,7 +135,7 @@ func readSecret(resolve resolver, owner, name, file string) (secret.String, erro
 	if err != nil {
 		return secret.String{}, err
 	}
-	text, err := os.ReadFile(path)
+	text, err := os.ReadFile(path) //nolint:gosec // the configuration names the file
 	if err != nil {
 		return secret.String{}, fmt.Errorf("%s: %s: %w", owner, name, err)
 	}

@@ -41,7 +41,8 @@ const (
 // passing on is Caddy's own reverse proxy; what is decided before it is here,
 // and what must be added after it in transport.go.
 type proxy struct {
-	app *App
+	app  *App
+	auth authenticator // the site's
 	// prefix is where the path form begins, without the slash at its end;
 	// empty for the origin form.
 	prefix       string
@@ -72,10 +73,14 @@ type outbound struct {
 	address  address
 	provider provider.Provider
 	audience string
-	token    accessToken
+	// scopes narrow the token.
+	scopes []string
+	token  accessToken
 	// tokenless is set where the API wants no token: what is called is public,
 	// or carries its own authority.
 	tokenless bool
+	// decision is that on the call, as far as its body does not matter to it.
+	decision policy.Decision
 	// body is what the caller sends; nil for none.
 	body *callBody
 
@@ -87,11 +92,13 @@ type outbound struct {
 	// it was read. judgePart says whether a call in it may be made.
 	kind      batch.Kind
 	envelope  *batch.Envelope
-	judgePart func(part *target.Request) error
+	judgePart func(part *target.Request, header http.Header, body []byte) error
 	// release gives back the memory that the batch was lent; nil without one.
 	release func()
 	// handle is what was called instead of the API's own URL.
 	handle *handle.Handle
+	// judgeHandle says whether the caller may still use a handle; nil for none.
+	judgeHandle func(*handle.Handle) error
 
 	// What handles of this call are sealed with, bound to and begin with.
 	sealer     *secret.Sealer
@@ -109,12 +116,13 @@ type outboundKey struct{}
 const accountOfKey = "key"
 
 // newProxy builds a site's proxy. A nil configuration is the default one.
-func newProxy(ctx caddy.Context, app *App, configured *Proxy) (*proxy, error) {
+func newProxy(ctx caddy.Context, app *App, auth authenticator, configured *Proxy) (*proxy, error) {
 	if configured == nil {
 		configured = new(Proxy)
 	}
 	p := &proxy{
 		app:          app,
+		auth:         auth,
 		prefix:       strings.TrimSuffix(configured.Prefix, "/"),
 		defaultHosts: make(map[string]string, len(configured.DefaultHosts)),
 		account:      configured.Account,
@@ -284,7 +292,7 @@ func (p *proxy) serve(w http.ResponseWriter, r *http.Request) {
 	c := &call{route: "proxy"}
 	w, done := p.app.record(w, r, c)
 	defer done()
-	out, err := p.admit(r, c, p.app.authenticateCaller)
+	out, err := p.admit(r, c, p.auth.authenticate)
 	if err != nil {
 		p.app.refuse(w, r, c, err, p.dialect(r, c))
 		return
@@ -292,15 +300,9 @@ func (p *proxy) serve(w http.ResponseWriter, r *http.Request) {
 	p.pass(w, r, c, out)
 }
 
-// authenticateCaller finds a caller's key; it never comes in the query of a
-// call that goes on to an API.
-func (a *App) authenticateCaller(r *http.Request) (*policy.Key, error) {
-	return a.authenticate(r, false)
-}
-
 // admit decides on a call. Nothing is said of an account to who may not reach
 // it, and nothing has left for the API before it returns.
-func (p *proxy) admit(r *http.Request, c *call, authenticate func(*http.Request) (*policy.Key, error)) (*outbound, error) {
+func (p *proxy) admit(r *http.Request, c *call, authenticate func(*http.Request, *call) (*policy.Key, error)) (*outbound, error) {
 	if err := target.CheckDestination(r.Header); err != nil {
 		return nil, err
 	}
@@ -313,10 +315,10 @@ func (p *proxy) admit(r *http.Request, c *call, authenticate func(*http.Request)
 	if p.isHandle(r) {
 		return p.admitHandle(r, c)
 	}
-	key, err := authenticate(r)
-	if err == nil {
-		c.by(key)
+	if p.resemblesHandle(r) {
+		return nil, problem.New(problem.InvalidRequest, "this is not how a URL of ours is written: use it as it was handed out")
 	}
+	key, err := authenticate(r, c)
 	split, parseErr := p.parse(r, key)
 	if parseErr != nil && problem.From(parseErr).Code == problem.InvalidRequest {
 		return nil, parseErr // also a key in the query, which is why none was found
@@ -357,12 +359,17 @@ func (p *proxy) admit(r *http.Request, c *call, authenticate func(*http.Request)
 	}
 	kind := batch.KindOf(&request, provider.APIsAt(configured.Type(), request.Host))
 	facts.Needs, facts.Request, facts.Envelope = policy.Proxy, &request, kind != batch.None
-	if err := policy.Judge(key, &facts).Problem(); err != nil {
+	decision := policy.Judge(key, &facts)
+	if err := decision.Problem(); err != nil {
 		return nil, err
 	}
 	out := p.outboundOf(s, key, known, configured, &request, configured.Scheme(request.Host))
+	out.decision = decision
 	if out.kind = kind; kind != batch.None {
 		out.judgePart = partJudge(key, facts)
+	}
+	if kind != batch.None || fetches(&request) {
+		out.judgeHandle = handleJudge(key, facts)
 	}
 	if out.tokenless = links.IsDiscovery(&request, configured.Type()); out.tokenless {
 		return out, nil
@@ -375,13 +382,13 @@ func (p *proxy) admit(r *http.Request, c *call, authenticate func(*http.Request)
 func (p *proxy) outboundOf(s *service, key *policy.Key, known broker.Account, configured provider.Provider, request *target.Request, scheme string) *outbound {
 	out := &outbound{
 		Request: request, provider: configured, address: p.addressOf(scheme, request.Host),
-		sealer: s.handles, key: key.Hash, generation: known.Generation,
+		sealer: s.handles, key: key.Hash, scopes: key.Scopes, generation: known.Generation,
 	}
 	if key == anyAccount {
 		return out // who may use the admin endpoint sees what the API says
 	}
 	out.handles = request.Base.Root() + target.HandlePath
-	out.links = &links.Call{Request: request, Provider: configured, Extra: p.rewrites, Handles: p.handleHosts, Seal: out.seal}
+	out.links = &links.Call{Request: request, Provider: configured, Extra: p.rewrites, Handles: p.handleHosts, Seal: out.sealFor(request)}
 	out.rules = out.links.Rules()
 	return out
 }
@@ -498,6 +505,11 @@ func (p *proxy) pass(w http.ResponseWriter, r *http.Request, c *call, out *outbo
 	clean.Host = out.Host
 	clean.Header = maps.Clone(r.Header) // Caddy's proxy copies the values
 	target.Outgoing(clean.Header, false)
+	if a, ok := p.auth.(*identityAuth); ok {
+		for _, field := range a.fields {
+			clean.Header.Del(field)
+		}
+	}
 	if !strings.EqualFold(clean.Header.Get("Upgrade"), "websocket") {
 		clean.Header.Del("Upgrade") // another protocol carries calls that nobody judges
 	}
@@ -545,7 +557,7 @@ func (p *proxy) dialect(r *http.Request, c *call) dialect {
 		return d
 	}
 	if c.provider == "" {
-		c.provider = p.providerFor(r)
+		c.provider = p.providerFor(r, c)
 	}
 	if configured, ok := p.app.run.providers[c.provider]; ok {
 		return dialectOf(configured.DefaultHost())
@@ -555,17 +567,13 @@ func (p *proxy) dialect(r *http.Request, c *call) dialect {
 
 // providerFor is the provider of the account that a refused call was for, so
 // that the refusal is in the right words; empty for callers who may not know.
-func (p *proxy) providerFor(r *http.Request) string {
-	if p.origin() {
-		return ""
-	}
-	key, err := p.app.authenticateCaller(r)
-	if err != nil {
+func (p *proxy) providerFor(r *http.Request, c *call) string {
+	if p.origin() || c.caller == nil {
 		return ""
 	}
 	segment, _, _ := strings.Cut(strings.TrimPrefix(r.URL.EscapedPath(), p.prefix+"/"), "/")
 	id, err := url.PathUnescape(segment)
-	if err != nil || !key.Reaches(id) {
+	if err != nil || !c.caller.Reaches(id) {
 		return ""
 	}
 	s, err := p.app.run.open()

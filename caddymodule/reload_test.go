@@ -354,10 +354,11 @@ func TestRenewalAheadGoesOnAfterReloads(t *testing.T) {
 	if err := loadCaddyfile(changed(t, l.caddyfile, "provider google {", "provider google gogle {")); err == nil {
 		t.Fatal("a provider of an unknown type was loaded")
 	}
-	// The two are for renewing, and for saving what could not be saved.
+	// For renewing, for saving what could not be saved, for what is due, and
+	// for sweeping.
 	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
 	defer cancel()
-	if err := l.clock.BlockUntilContext(ctx, 2); err != nil {
+	if err := l.clock.BlockUntilContext(ctx, 4); err != nil {
 		t.Fatal(err)
 	}
 	l.fault("alice", fakeprovider.Fault{Gate: "gate"})

@@ -20,7 +20,7 @@ import (
 
 const (
 	accountPath = "/v1/account/"
-	tokenSuffix = "/oauth-token"
+	tokenSuffix = "/oauth-token" //nolint:gosec // the end of a path
 )
 
 // isTokenPath reports whether an escaped path is the token endpoint's.
@@ -71,12 +71,10 @@ func (h *Handler) serveToken(w http.ResponseWriter, r *http.Request) {
 // admitToken decides whether the caller may be given a token of the account,
 // before anything is said of the account.
 func (h *Handler) admitToken(r *http.Request, c *call) (*policy.Key, error) {
-	a := h.run.app
-	key, err := a.authenticate(r, h.TokenEndpoint != nil && h.TokenEndpoint.QueryKey)
+	key, err := h.run.auth.authenticate(r, c)
 	if err != nil {
 		return nil, err
 	}
-	c.by(key)
 	if h.TokenEndpoint == nil {
 		return nil, problem.New(problem.APIEndpointDisabled, "Disabled API endpoint")
 	}
@@ -153,7 +151,13 @@ func pathAccount(segment string) (string, error) {
 	if errors.Is(err, account.ErrIDTooLong) {
 		message = fmt.Sprintf(`"account" length must be less than or equal to %d characters long`, account.MaxIDLength)
 	}
-	return "", problem.New(problem.InvalidRequest, "Invalid input").With("fields", []members{{{Name: "message", Value: message}, {Name: "key", Value: "account"}}})
+	return "", invalidInput("account", message)
+}
+
+// invalidInput is EmailEngine's refusal of one part of a request.
+func invalidInput(key, message string) error {
+	return problem.New(problem.InvalidRequest, "Invalid input").
+		With("fields", []members{{{Name: "message", Value: message}, {Name: "key", Value: key}}})
 }
 
 // errKeyForAccount does not repeat what was sent.
@@ -188,6 +192,12 @@ func (a *App) token(r *http.Request, c *call, key *policy.Key) (*tokenAnswer, er
 	if err != nil {
 		return nil, err
 	}
+	switch {
+	case options.Scopes == nil:
+		options.Scopes = key.Scopes
+	case key != anyAccount:
+		return nil, invalidInput("scopes", `"scopes" is for the admin endpoint; a key's tokens are narrowed by its own scopes`)
+	}
 	s, err := a.run.open()
 	if err != nil {
 		return nil, err
@@ -207,13 +217,13 @@ func (a *App) token(r *http.Request, c *call, key *policy.Key) (*tokenAnswer, er
 		return nil, problem.New(problem.AccountNotOAuth2, "Not an OAuth2 account")
 	}
 	if audience, err = p.Audience(audience); err != nil {
-		return nil, problem.New(problem.InvalidRequest, "Invalid input").With("fields", []members{{{Name: "message", Value: `"audience" ` + err.Error()}, {Name: "key", Value: "audience"}}})
+		return nil, invalidInput("audience", `"audience" `+err.Error())
 	}
 	options.Provider = acct.Provider
 	token, err := s.broker.Token(r.Context(), c.account, audience, options)
 	countToken(acct.Provider, token, err)
 	if err != nil {
-		return nil, nameConsent(err, p, audience)
+		return nil, nameConsent(err, p, audience, options.Scopes)
 	}
 	if acct.User == "" { // the provider may just have said it
 		if acct, err = s.broker.Account(r.Context(), c.account); err != nil {
@@ -245,14 +255,18 @@ func tokenOptions(query string) (o broker.Options, audience string, err error) {
 	if v := values.Get("min_ttl"); v != "" {
 		seconds, err := strconv.ParseInt(v, 10, 64)
 		if err != nil || seconds < 0 {
-			return o, "", problem.New(problem.InvalidRequest, "Invalid input").With("fields", []members{{{Name: "message", Value: `"min_ttl" must be a number of seconds`}, {Name: "key", Value: "min_ttl"}}})
+			return o, "", invalidInput("min_ttl", `"min_ttl" must be a number of seconds`)
 		}
 		o.MinTTL = time.Duration(min(seconds, math.MaxInt32)) * time.Second // more than any token has
 	}
 	if v := values.Get("force"); v != "" {
 		if o.Force, err = strconv.ParseBool(v); err != nil {
-			return o, "", problem.New(problem.InvalidRequest, "Invalid input").With("fields", []members{{{Name: "message", Value: `"force" must be a boolean`}, {Name: "key", Value: "force"}}})
+			return o, "", invalidInput("force", `"force" must be a boolean`)
 		}
+	}
+	o.Scopes = account.ParseScopes(values.Get("scopes"))
+	if err := policy.CheckScopes(o.Scopes); err != nil {
+		return o, "", invalidInput("scopes", `"scopes" `+err.Error())
 	}
 	return o, values.Get("audience"), nil
 }

@@ -244,11 +244,11 @@ func (a *App) tokenFor(ctx context.Context, out *outbound, o broker.Options) err
 	if out.audience, err = out.provider.Audience(out.Host); err != nil {
 		return hostNotAllowed(err)
 	}
-	o.Provider = out.provider.Name()
+	o.Provider, o.Scopes = out.provider.Name(), out.scopes
 	token, err := s.broker.Token(ctx, out.Account, out.audience, o)
 	countToken(out.provider.Name(), token, err)
 	if err != nil {
-		return nameConsent(err, out.provider, out.audience)
+		return nameConsent(err, out.provider, out.audience, o.Scopes)
 	}
 	out.token = token
 	return nil

@@ -18,9 +18,6 @@ var errNotYet = errors.New("not yet: this version does not serve it")
 func notYet(what string) error { return fmt.Errorf("%s: %w", what, errNotYet) }
 
 func (a *App) refuseUnserved() error {
-	if a.Store != nil && a.Store.Type == StorePostgres {
-		return notYet("store postgres")
-	}
 	if a.Keyset != nil && a.Keyset.KMS != "" {
 		return notYet("keyset kms")
 	}
@@ -31,13 +28,8 @@ func (a *App) refuseUnserved() error {
 }
 
 func (h *Handler) refuseUnserved() error {
-	switch {
-	case h.Console:
+	if h.Console {
 		return notYet("console")
-	case h.Auth != nil && h.Auth.Type != "" && h.Auth.Type != AuthKeys:
-		return notYet("auth " + h.Auth.Type)
-	case len(h.Grants) > 0:
-		return notYet("grant")
 	}
 	return nil
 }
@@ -54,6 +46,12 @@ func (a *App) warn() {
 		if p.AccessToken != "" && !hasPlaceholder(p.AccessToken) {
 			log.Warnf("provider %s: access_token: is written out in the configuration, where the admin endpoint shows it; write {env.NAME} or {file.path}", p.Name)
 		}
+	}
+	if s := a.Store; s != nil && (literalPassword(s.DSN) || literalPassword(s.DirectDSN)) {
+		log.Warn("store: dsn: has a password written out in the configuration, where the admin endpoint shows it; write {env.NAME} or {file.path}")
+	}
+	for _, host := range a.run.store.unverified() {
+		log.Warnf("store: dsn: %s need not prove who it is, and may be spoken to in clear: add sslmode=verify-full to the connection string, and sslrootcert where its certificate is of a private authority", host)
 	}
 	if listen, tcp := a.adminOnTCP(); tcp {
 		log.Warnf("Caddy's admin endpoint is on TCP (%s): every call of `bellhop oauth` needs an admin key there. Put it on a unix socket (admin unix//run/bellhop/admin.sock|0600), or make the first key with `bellhop oauth key new --admin`", listen)

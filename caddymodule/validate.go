@@ -148,6 +148,14 @@ func (s *Store) validate() error {
 		if s.Dir != "" || !s.Reserve.IsZero() {
 			return errors.New("postgres takes a connection string: leave out dir and reserve")
 		}
+		if err := expandable(checkDSN)(s.DSN); err != nil {
+			return fmt.Errorf("dsn: %w", err)
+		}
+		if s.DirectDSN != "" {
+			if err := expandable(checkDSN)(s.DirectDSN); err != nil {
+				return fmt.Errorf("direct_dsn: %w", err)
+			}
+		}
 	default:
 		return fmt.Errorf("unknown type %s: write `store badger [<dir>]` or `store postgres <dsn> [<direct dsn>]`", s.Type)
 	}
@@ -276,10 +284,7 @@ func (h *Handler) validate() error {
 	if err := h.checkParts(); err != nil {
 		return err
 	}
-	auth := AuthKeys
-	if h.Auth != nil && h.Auth.Type != "" {
-		auth = h.Auth.Type
-	}
+	auth := h.authType()
 	proxied := h.Proxy == nil || !h.Proxy.Off
 	origin := proxied && h.Proxy != nil && h.Proxy.Prefix == "/"
 	switch {
@@ -289,6 +294,23 @@ func (h *Handler) validate() error {
 		return fmt.Errorf("console cannot be where the proxy has `auth %s`: write `proxy off`, or put the console on a site of its own", auth)
 	case origin && (h.TokenEndpoint != nil || h.API || h.Console || h.Connect != nil):
 		return errors.New("proxy / stands alone on its site: move the other endpoints to another site")
+	}
+	return h.checkAuth(auth)
+}
+
+// checkAuth judges what the site has by how its callers prove who they are.
+func (h *Handler) checkAuth(auth string) error {
+	switch {
+	case auth == AuthCaddy && len(h.Grants) == 0:
+		return errors.New("auth caddy serves nobody without a grant: write `grant <identity glob>` blocks beside it")
+	case auth != AuthKeys && h.TokenEndpoint != nil && h.TokenEndpoint.QueryKey:
+		return fmt.Errorf("query_key is for `auth keys`: leave it out where there is `auth %s`", auth)
+	case auth == AuthNone && h.API:
+		return errors.New("api cannot be where there is `auth none`: every program on the machine would manage accounts and keys; put it on a site of its own")
+	case auth == AuthNone && h.Console:
+		return errors.New("console cannot be where there is `auth none`: nobody could sign in")
+	case auth == AuthNone && h.Proxy != nil && h.Proxy.Account == accountOfKey:
+		return errors.New("account key is for `auth keys`: with `auth none` write the account's ID")
 	}
 	return nil
 }
@@ -328,10 +350,8 @@ func (a *Auth) validate() error {
 		return nil
 	case a.Type != AuthCaddy:
 		return errors.New("a placeholder is for `auth caddy`: leave it out")
-	case !hasPlaceholder(a.Identity):
-		return fmt.Errorf("%q is the same for every caller: write a placeholder like {http.auth.user.id}", a.Identity)
 	}
-	return nil
+	return checkIdentityPlaceholder(a.Identity)
 }
 
 // validate judges one grant.

@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"net/netip"
 	"net/url"
+	"slices"
 	"strings"
 	"time"
 
@@ -30,7 +31,10 @@ const (
 
 // whoami is what a key may reach, for a program to find its way by.
 type whoami struct {
+	// Key is what audit and activity call the caller.
 	Key string `json:"key"`
+	// Identity is whom the handlers before found, where there is `auth caddy`.
+	Identity string `json:"identity,omitempty"`
 	// May are the key's limits and permissions, as sentences.
 	May     []string       `json:"may"`
 	Expires time.Time      `json:"expires,omitzero"`
@@ -78,11 +82,10 @@ func (h *Handler) serveWhoami(w http.ResponseWriter, r *http.Request) {
 
 func (h *Handler) whoami(r *http.Request, c *call) (*whoami, error) {
 	a := h.run.app
-	key, err := a.authenticate(r, false)
+	key, err := h.run.auth.authenticate(r, c)
 	if err != nil {
 		return nil, err
 	}
-	c.key = key.Name
 	if r.Method != http.MethodGet && r.Method != http.MethodHead {
 		return nil, problem.New(problem.MethodNotAllowed, "Method Not Allowed")
 	}
@@ -95,6 +98,9 @@ func (h *Handler) whoami(r *http.Request, c *call) (*whoami, error) {
 		return nil, err
 	}
 	answer := &whoami{Key: key.Name, May: sentences(key), Expires: key.Expires, CIDRs: key.CIDRs, Accounts: []reached{}}
+	if identity, ok := strings.CutPrefix(key.Hash, identityHolder); ok {
+		answer.Identity = identity
+	}
 	summaries, more, err := s.reachedBy(r.Context(), key)
 	if err != nil {
 		return nil, problem.New(problem.StoreUnavailable, "The token store is unavailable").Because(err)
@@ -108,19 +114,18 @@ func (h *Handler) whoami(r *http.Request, c *call) (*whoami, error) {
 
 // sentences say what a key may do.
 func sentences(key *policy.Key) []string {
-	var may []string
-	allows := false
-	for _, rule := range key.Rules {
-		may = append(may, rule.Sentence())
-		allows = allows || !rule.Denies()
-	}
+	may := ruleSentences(key)
+	allows := len(key.Presets) > 0 || slices.ContainsFunc(key.Rules, func(r policy.Rule) bool { return !r.Denies() })
 	switch {
 	case len(key.Accounts) == 0:
 		may = append(may, "reaches no account")
-	case len(key.Rules) == 0:
+	case len(may) == 0:
 		may = append(may, "may call every API of its accounts")
 	case !allows:
 		may = append(may, "may call everything else of its accounts' APIs")
+	}
+	if len(key.Scopes) > 0 {
+		may = append(may, "calls with access tokens that have these scopes of the account's alone: "+strings.Join(key.Scopes, " "))
 	}
 	if rate, err := ParseRate(key.Rate); err == nil {
 		may = append(may, rate.sentence())
@@ -136,6 +141,20 @@ func sentences(key *policy.Key) []string {
 		if permission.has {
 			may = append(may, permission.text)
 		}
+	}
+	return may
+}
+
+// ruleSentences say what a key's presets and rules let it do, and do not.
+func ruleSentences(key *policy.Key) []string {
+	var may []string
+	for _, preset := range policy.Presets() {
+		if slices.Contains(key.Presets, preset.Name) {
+			may = append(may, preset.Sentence)
+		}
+	}
+	for _, rule := range key.Rules {
+		may = append(may, rule.Sentence())
 	}
 	return may
 }

@@ -57,13 +57,20 @@ func TestWhoamiSaysWhatKeysWithoutRulesMayDo(t *testing.T) {
 		fields map[string]any
 		may    []string
 	}{
-		"plain":   {map[string]any{"accounts": []string{"alice"}}, []string{"may call every API of its accounts"}},
-		"token":   {map[string]any{"accounts": []string{"alice"}, "token": true}, []string{"may call every API of its accounts", "may be given access tokens of its accounts"}},
-		"admin":   {map[string]any{"admin": true}, []string{"reaches no account", "may make consent links", "may manage accounts and keys"}},
+		"plain": {map[string]any{"accounts": []string{"alice"}}, []string{"may call every API of its accounts"}},
+		"token": {map[string]any{"accounts": []string{"alice"}, "token": true}, []string{"may call every API of its accounts", "may be given access tokens of its accounts"}},
+		"admin": {map[string]any{"admin": true}, []string{"reaches no account", "may make consent links", "may manage accounts and keys"}},
+		"narrow": {map[string]any{"accounts": []string{"alice"}, "tokenScopes": []string{"openid", "email"}}, []string{
+			"may call every API of its accounts", "calls with access tokens that have these scopes of the account's alone: openid email",
+		}},
 		"denials": {map[string]any{"accounts": []string{"*"}, "allow": []string{"!DELETE *"}}, []string{"may not DELETE anything", "may call everything else of its accounts' APIs"}},
 	} {
 		if got := s.whoAmI(s.addKey(name, c.fields)); !slices.Equal(got.May, c.may) {
 			t.Errorf("%s: may is %q, want %q", name, got.May, c.may)
+		}
+		var shown shownKey
+		if r := s.adminReply(http.MethodGet, "/v1/token/"+name, nil); json.Unmarshal(r.body, &shown) != nil || !slices.Equal(shown.May, c.may) {
+			t.Errorf("%s: shown is %s, want %q", name, r.body, c.may)
 		}
 	}
 }
