@@ -60,7 +60,7 @@ func startAPI(ctx context.Context, dir string, n *network) (*apiProcess, error) 
 	if err != nil {
 		return nil, err
 	}
-	cmd := exec.CommandContext(ctx, self, "-api", dir)
+	cmd := exec.CommandContext(ctx, self, "-api", dir) //nolint:gosec // the program itself
 	if n != nil {
 		if err := n.lead(cmd); err != nil {
 			return nil, err

@@ -53,7 +53,7 @@ func isolated(ctx context.Context, f func() error) error {
 	if err != nil {
 		return err
 	}
-	cmd := exec.CommandContext(ctx, self, os.Args[1:]...)
+	cmd := exec.CommandContext(ctx, self, os.Args[1:]...) //nolint:gosec // the program itself, in another namespace
 	cmd.Env = append(os.Environ(), isolatedVariable+"=1")
 	cmd.Stdout, cmd.Stderr = os.Stdout, os.Stderr
 	cmd.Cancel = func() error { return cmd.Process.Signal(os.Interrupt) }
@@ -153,7 +153,7 @@ func (n *network) carry(ctx context.Context, from, to *os.File) {
 		if free.Before(now) {
 			free = now
 		}
-		if rand.Float64() < n.loss || free.Sub(now) > backlog {
+		if rand.Float64() < n.loss || free.Sub(now) > backlog { //nolint:gosec // packets are lost by chance, not in secret
 			continue
 		}
 		free = free.Add(time.Duration(float64(length) / bandwidth * float64(time.Second)))
