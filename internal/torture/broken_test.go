@@ -8,6 +8,7 @@ import (
 	"github.com/bellhop-proxy/bellhop/internal/account"
 	"github.com/bellhop-proxy/bellhop/internal/broker"
 	"github.com/bellhop-proxy/bellhop/internal/secret"
+	"github.com/bellhop-proxy/bellhop/internal/store"
 )
 
 // breakage is how a broker is broken, to show that the harness sees it.
@@ -50,12 +51,12 @@ func (v *lateVault) Grant(ctx context.Context, id string) (*account.Grant, uint6
 }
 
 // Save writes a result behind its caller's back, and all else at once.
-func (v *lateVault) Save(ctx context.Context, g *account.Grant, version uint64, due, used time.Time) (uint64, error) {
+func (v *lateVault) Save(ctx context.Context, lease *store.Lease, g *account.Grant, version uint64, due, used time.Time) (uint64, error) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	delete(v.pending, g.ID)
 	if g.Intent != nil || g.Attempts == 0 {
-		return v.Vault.Save(ctx, g, version, due, used)
+		return v.Vault.Save(ctx, lease, g, version, due, used)
 	}
 	kept := g.Clone()
 	v.pending[g.ID] = kept
@@ -64,7 +65,7 @@ func (v *lateVault) Save(ctx context.Context, g *account.Grant, version uint64, 
 		defer v.mu.Unlock()
 		if v.pending[kept.ID] == kept {
 			delete(v.pending, kept.ID)
-			_, _ = v.Vault.Save(context.Background(), kept, version, due, used)
+			_, _ = v.Vault.Save(context.Background(), nil, kept, version, due, used)
 		}
 	})
 	return version, nil

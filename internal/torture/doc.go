@@ -18,5 +18,6 @@
 //	go test -run TestTorture ./internal/torture -torture.n 1000 -torture.seed 7
 //
 // Every choice comes from the seed: what is done, when, and to which account.
-// The machine's own timing does not.
+// The machine's own timing does not. Several processes on one database are the
+// package cluster's.
 package torture

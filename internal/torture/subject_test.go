@@ -28,6 +28,7 @@ import (
 	"github.com/bellhop-proxy/bellhop/internal/problem"
 	"github.com/bellhop-proxy/bellhop/internal/provider"
 	"github.com/bellhop-proxy/bellhop/internal/secret"
+	"github.com/bellhop-proxy/bellhop/internal/store"
 	"github.com/bellhop-proxy/bellhop/internal/store/badger"
 	"github.com/bellhop-proxy/bellhop/internal/vault"
 )
@@ -206,7 +207,7 @@ type pausingVault struct {
 }
 
 // Save writes g, and calls at the point before or behind it.
-func (v *pausingVault) Save(ctx context.Context, g *account.Grant, version uint64, due, used time.Time) (uint64, error) {
+func (v *pausingVault) Save(ctx context.Context, lease *store.Lease, g *account.Grant, version uint64, due, used time.Time) (uint64, error) {
 	v.mu.Lock()
 	result := v.unfinished[g.ID]
 	v.unfinished[g.ID] = g.Intent != nil && !g.Intent.Lost
@@ -214,7 +215,7 @@ func (v *pausingVault) Save(ctx context.Context, g *account.Grant, version uint6
 	if result {
 		v.pause(g.ID, answered)
 	}
-	next, err := v.Vault.Save(ctx, g, version, due, used)
+	next, err := v.Vault.Save(ctx, lease, g, version, due, used)
 	switch {
 	case err != nil:
 	case result:
