@@ -21,6 +21,7 @@ const (
 
 // target is what is called.
 type target struct {
+	process            process // what answers
 	address, path, key string
 	contains           string // by what the right answer is known
 }
@@ -59,9 +60,9 @@ func (r *result) percentile(p float64) time.Duration {
 	return r.latencies[min(int(p*float64(len(r.latencies))), len(r.latencies)-1)]
 }
 
-// compare puts as much load as there is room for on two targets of a server, by
-// turns, and swaps who goes first. The first round of each only warms up.
-func compare(ctx context.Context, s *server, a, b target, share time.Duration) (first, second *result, err error) {
+// compare puts as much load as there is room for on two targets, by turns, and
+// swaps who goes first. The first round of each only warms up.
+func compare(ctx context.Context, a, b target, share time.Duration) (first, second *result, err error) {
 	first, second = new(result), new(result)
 	round := share / (2 * (rounds + 1))
 	for i := range rounds + 1 {
@@ -73,7 +74,7 @@ func compare(ctx context.Context, s *server, a, b target, share time.Duration) (
 			slices.Reverse(pair)
 		}
 		for _, one := range pair {
-			got, err := saturate(ctx, s.process, []target{one.target}, connections, round)
+			got, err := saturate(ctx, one.process, []target{one.target}, connections, round)
 			if err != nil {
 				return nil, nil, err
 			}

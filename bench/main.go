@@ -21,6 +21,7 @@ func main() {
 	binary := flag.String("bellhop", "bin/bellhop", "the `file` to measure")
 	total := flag.Duration("time", 2*time.Minute, "how long to put load on it, in all")
 	transports := flag.Bool("transport", false, "compare ways to reach an API instead, small calls beside large ones")
+	stores := flag.Bool("stores", false, "compare PostgreSQL with the embedded store instead")
 	asAPI := flag.String("api", "", "serve as the API, with files in this `directory` (bench starts itself so)")
 	flag.Parse()
 
@@ -36,8 +37,11 @@ func main() {
 		exitOn(isolated(ctx, func() error { return measureTransports(ctx, *binary, *total, os.Stdout) }))
 		return
 	}
-	report := new(report)
-	err := measure(ctx, *binary, *total, report)
+	report, of := new(report), measure
+	if *stores {
+		of = measureStores
+	}
+	err := of(ctx, *binary, *total, report)
 	good := report.print(os.Stdout)
 	exitOn(err)
 	if !good {
@@ -83,7 +87,7 @@ func measure(ctx context.Context, binary string, total time.Duration, report *re
 
 // measureServer measures one process of the binary.
 func measureServer(ctx context.Context, binary, dir string, api *apiProcess, logging bool, share time.Duration, report *report) error {
-	s, err := startServer(ctx, binary, dir, api, logging)
+	s, err := startServer(ctx, binary, dir, "", api, logging)
 	if err != nil {
 		return fmt.Errorf("starting the server: %w", err)
 	}
@@ -93,13 +97,13 @@ func measureServer(ctx context.Context, binary, dir string, api *apiProcess, log
 	if logging {
 		suffix = ", a log line per call"
 	}
-	proxied, plain, err := compare(ctx, s, s.proxied(), s.reverseProxied(), share)
+	proxied, plain, err := compare(ctx, s.proxied(), s.reverseProxied(), share)
 	if err != nil {
 		return fmt.Errorf("proxied calls%s: %w", suffix, err)
 	}
 	report.pair("proxied call / reverse_proxy"+suffix, proxied, plain, proxying)
 
-	token, static, err := compare(ctx, s, s.token(), s.respond(), share)
+	token, static, err := compare(ctx, s.token(), s.respond(), share)
 	if err != nil {
 		return fmt.Errorf("token endpoint%s: %w", suffix, err)
 	}
@@ -108,7 +112,7 @@ func measureServer(ctx context.Context, binary, dir string, api *apiProcess, log
 	if logging {
 		return s.checkLogs(token.calls+proxied.calls, static.calls+plain.calls)
 	}
-	rewritten, passedOn, err := compare(ctx, s, s.rewritten(), s.passedOn(), share)
+	rewritten, passedOn, err := compare(ctx, s.rewritten(), s.passedOn(), share)
 	if err != nil {
 		return fmt.Errorf("rewritten answers: %w", err)
 	}

@@ -43,7 +43,7 @@ var caddyfile = template.Must(template.New("Caddyfile").Parse(`{
 	}
 	{{- end}}
 	bellhop {
-		store badger {{.Dir}}/store
+		store {{.Store}}
 		keyset {{.Dir}}/keyset.json
 		audit {{if .Logging}}on{{else}}off{{end}}
 		provider bench oauth2 {
@@ -121,6 +121,7 @@ type server struct {
 	process
 
 	Dir          string
+	Store        string // with its arguments
 	API          *apiProcess
 	APIHost      string
 	AccessToken  string
@@ -138,12 +139,16 @@ type server struct {
 }
 
 // startServer configures and starts the binary, registers the account, and
-// waits until the first call passes.
-func startServer(ctx context.Context, binary, dir string, api *apiProcess, logging bool) (*server, error) {
+// waits until the first call passes. The store is a directory's unless it is
+// named.
+func startServer(ctx context.Context, binary, dir, store string, api *apiProcess, logging bool) (*server, error) {
+	if store == "" {
+		store = "badger " + filepath.Join(dir, "store")
+	}
 	caller, callerHash := policy.NewKey()
 	mailer, mailerHash := policy.NewKey()
 	s := &server{
-		Dir: dir, API: api, APIHost: apiHost, GraphHost: graphHost, AccessToken: accessToken, Account: account, GraphAccount: graphAccount, Logging: logging,
+		Dir: dir, Store: store, API: api, APIHost: apiHost, GraphHost: graphHost, AccessToken: accessToken, Account: account, GraphAccount: graphAccount, Logging: logging,
 		CallerHash: policy.FormatHash(callerHash), MailerHash: policy.FormatHash(mailerHash),
 		callerKey: caller.Reveal(), mailerKey: mailer.Reveal(),
 	}
@@ -172,13 +177,13 @@ func launch(ctx context.Context, binary, dir string, caddyfile []byte, accounts 
 	if err != nil {
 		return process{}, err
 	}
-	stderr, err := os.Create(filepath.Join(dir, "stderr.log"))
+	stderr, err := os.Create(filepath.Join(dir, "stderr.log")) //nolint:gosec // a directory of our own
 	if err != nil {
 		return process{}, err
 	}
 	defer stderr.Close()
 
-	cmd := exec.CommandContext(ctx, binary, "run", "--config", config, "--adapter", "caddyfile")
+	cmd := exec.CommandContext(ctx, binary, "run", "--config", config, "--adapter", "caddyfile") //nolint:gosec // what whoever measures names
 	cmd.Env = append(os.Environ(), "XDG_DATA_HOME="+dir, "XDG_CONFIG_HOME="+dir, "HOME="+dir)
 	cmd.Stderr = stderr
 	if err := cmd.Start(); err != nil {
@@ -215,7 +220,7 @@ func register(ctx context.Context, binary, dir string, accounts []string, target
 // until the server has started.
 func addAccount(ctx context.Context, binary, config, name string) error {
 	for {
-		cmd := exec.CommandContext(ctx, binary, "oauth", "account", "add", name, "--provider", name,
+		cmd := exec.CommandContext(ctx, binary, "oauth", "account", "add", name, "--provider", name, //nolint:gosec // what whoever measures names
 			"--refresh-token-file", "-", "--config", config)
 		cmd.Stdin = strings.NewReader("bench-refresh-token")
 		output, err := cmd.CombinedOutput()
@@ -231,11 +236,11 @@ func addAccount(ctx context.Context, binary, config, name string) error {
 }
 
 func (s *server) proxied() target {
-	return target{address: s.Bellhop, path: "/proxy/" + account + "/" + apiHost + "/messages", key: s.callerKey}
+	return target{process: s.process, address: s.Bellhop, path: "/proxy/" + account + "/" + apiHost + "/messages", key: s.callerKey}
 }
 
 func (s *server) reverseProxied() target {
-	return target{address: s.ReverseProxy, path: "/messages", key: s.callerKey}
+	return target{process: s.process, address: s.ReverseProxy, path: "/messages", key: s.callerKey}
 }
 
 // rewritten is an answer in which a URL is rewritten; passedOn is the same as
@@ -243,21 +248,21 @@ func (s *server) reverseProxied() target {
 func (s *server) rewritten() target {
 	base := "/proxy/" + graphAccount + "/" + graphHost
 	return target{
-		address: s.Bellhop, path: base + fakeprovider.LargePath, key: s.callerKey,
+		process: s.process, address: s.Bellhop, path: base + fakeprovider.LargePath, key: s.callerKey,
 		contains: `"@odata.nextLink":"http://` + s.Bellhop + base,
 	}
 }
 
 func (s *server) passedOn() target {
-	return target{address: s.ReverseProxy, path: fakeprovider.LargePath, key: s.callerKey}
+	return target{process: s.process, address: s.ReverseProxy, path: fakeprovider.LargePath, key: s.callerKey}
 }
 
 func (s *server) token() target {
-	return target{address: s.Bellhop, path: "/v1/account/" + account + "/oauth-token", key: s.mailerKey}
+	return target{process: s.process, address: s.Bellhop, path: "/v1/account/" + account + "/oauth-token", key: s.mailerKey}
 }
 
 func (s *server) respond() target {
-	return target{address: s.Respond, path: "/v1/account/" + account + "/oauth-token", key: s.mailerKey}
+	return target{process: s.process, address: s.Respond, path: "/v1/account/" + account + "/oauth-token", key: s.mailerKey}
 }
 
 // checkLogs fails where fewer lines were logged than calls made: a server that
