@@ -5,11 +5,15 @@ STATICCHECK  := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 GOFUMPT      := mvdan.cc/gofumpt@v0.12.0
 GOVULNCHECK  := golang.org/x/vuln/cmd/govulncheck@v1.8.0
 GOLANGCILINT := github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0
+SBOM         := github.com/CycloneDX/cyclonedx-gomod@v1.10.0
+
+# What releases are compiled with: raise it for each.
+TOOLCHAIN := go1.26.8
 
 GO ?= go
 
 # The tags leave out the old Badger, MySQL and PostgreSQL drivers that Caddy's
-# certificate authority would bring along; our own store does not need them.
+# certificate authority would bring along; our own stores do without those.
 TAGS := nobadger,nomysql,nopgx
 
 BINARY    := bin/bellhop
@@ -31,11 +35,34 @@ run: build ## start the demo: everything on loopback, with a built-in provider a
 build: ## build bin/bellhop: Caddy with its standard modules and Bellhop
 	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '-s -w' -tags $(TAGS) -o $(BINARY) ./cmd/bellhop
 
+.PHONY: release
+release: ## build archives, bills of materials and sums for all systems into bin/release
+	@GO="$(GO)" TAGS="$(TAGS)" SBOM="$(SBOM)" TOOLCHAIN="$(TOOLCHAIN)" .ci/release $(TARGETS)
+
+.PHONY: release-check
+release-check: ## build the release twice, in two places, and compare (TARGETS=linux/amd64 CACHES=kept)
+	@GO="$(GO)" TAGS="$(TAGS)" SBOM="$(SBOM)" TOOLCHAIN="$(TOOLCHAIN)" .ci/release-check $(TARGETS)
+
 .PHONY: test
-test: ## run all tests with the race detector (needs a C compiler; installs Chromium and Redis)
+test: ## run all tests with the race detector (needs a C compiler; installs Chromium, Redis, PostgreSQL, systemd)
 	@.ci/need chromium chromium || echo "the tests that need Chromium are skipped" >&2
 	@.ci/need redis-server redis-server || echo "the tests that need Redis are skipped" >&2
+	@command -v initdb >/dev/null || .ci/need '/usr/lib/postgresql/*/bin/initdb' postgresql || echo "the tests that need PostgreSQL are skipped" >&2
+	@.ci/need /usr/sbin/pgbouncer pgbouncer || echo "the tests that need PgBouncer are skipped" >&2
+	@.ci/need systemd-analyze systemd || echo "the tests that need systemd are skipped" >&2
 	CGO_ENABLED=1 $(GO) test -race -tags $(TAGS) ./...
+
+.PHONY: published
+published: ## write down anew which methods Google and Microsoft publish (versions: internal/published/extract)
+	$(GO) run -tags $(TAGS) ./internal/published/extract -dir internal/published
+
+.PHONY: presets
+presets: ## write anew which published methods each preset allows
+	$(GO) run -tags $(TAGS) ./internal/policy/presets/generate
+
+.PHONY: canary
+canary: ## run the end-to-end tests and look for their secrets in logs, files, errors and more
+	BELLHOP_CANARY=1 $(GO) test -tags $(TAGS) -count=1 -timeout 20m ./caddymodule
 
 .PHONY: fmt
 fmt: ## format all Go files
@@ -67,19 +94,41 @@ examples: build ## adapt every example, and check its format
 bench: build ## measure against plain Caddy; exits 1 below half a target (BENCHTIME=2m)
 	$(GO) run -tags $(TAGS) ./bench -bellhop $(BINARY) -time $(BENCHTIME)
 
+.PHONY: bench-stores
+bench-stores: build ## measure the token endpoint with PostgreSQL against Badger (BENCHTIME=2m)
+	@command -v initdb >/dev/null || .ci/need '/usr/lib/postgresql/*/bin/initdb' postgresql
+	$(GO) run -tags $(TAGS) ./bench -stores -bellhop $(BINARY) -time $(BENCHTIME)
+
 TRANSPORTTIME ?= 10m
 
 .PHONY: bench-transport
 bench-transport: build ## measure HTTP/1.1 and HTTP/2 to the API, near and far (TRANSPORTTIME=10m)
 	$(GO) run -tags $(TAGS) ./bench -transport -bellhop $(BINARY) -time $(TRANSPORTTIME)
 
-N    ?= 1000
-SEED ?= 0
+N     ?= 1000
+SEED  ?= 0
+STORE ?= badger
+NODES ?= 2,4
+TIME  ?= 5m
 
 .PHONY: torture
-torture: build ## kill -9 Bellhop N=1000 times for each rotation; SEED=0 draws one
+torture: build ## kill -9 Bellhop N=1000 times for each rotation; SEED=0 draws one. STORE=postgres: NODES=2,4 on one database, TIME=5m each
+ifeq ($(STORE),postgres)
+	@command -v initdb >/dev/null || .ci/need '/usr/lib/postgresql/*/bin/initdb' postgresql
+	@.ci/need /usr/sbin/pgbouncer pgbouncer
+	BELLHOP_TEST_TOOLS=required $(GO) test -tags $(TAGS) -count=1 -timeout 90m -v ./internal/torture/cluster \
+		-cluster.nodes $(NODES) -cluster.time $(TIME) -cluster.seed $(SEED) -cluster.pooler \
+		-cluster.accounts 1000 -cluster.life 40s -cluster.bound 1s -cluster.bellhop $(CURDIR)/$(BINARY)
+else
 	$(GO) test -tags $(TAGS) -count=1 -timeout 60m -v -run TestTortureLoses ./internal/torture \
 		-torture.n $(N) -torture.seed $(SEED) -torture.lanes 8 -torture.bellhop $(CURDIR)/$(BINARY)
+endif
+
+.PHONY: differential
+differential: N := $(if $(filter file,$(origin N)),1000000,$(N))
+differential: ## compare policy with what the APIs publish, by N=1000000 calls drawn from SEED=0
+	$(GO) test -tags $(TAGS) -count=1 -timeout 70m -v -run TestPolicyAndAPIsAgree ./internal/policy/differential \
+		-differential.n $(N) -differential.seed $(SEED) -differential.time 60m
 
 VOLUME ?= 2147483648
 
