@@ -17,7 +17,7 @@ GO ?= go
 TAGS := nobadger,nomysql,nopgx
 
 BINARY    := bin/bellhop
-EXAMPLES  := Caddyfile.example $(wildcard examples/*/Caddyfile)
+EXAMPLES  := Caddyfile.example $(wildcard examples/*/Caddyfile examples/*/*/Caddyfile)
 FUZZTIME  ?= 30s
 BENCHTIME ?= 2m
 

@@ -73,6 +73,59 @@ func TestServiceUnitIsValidAndConfined(t *testing.T) {
 	}
 }
 
+func TestClusterNodeIsConfinedAsTheServiceIs(t *testing.T) {
+	unit := writeUnit(t, readExample(t, "systemd/bellhop.service"))
+	dropIn := filepath.Join(unit+".d", "cluster.conf")
+	if err := os.Mkdir(unit+".d", 0o700); err != nil {
+		t.Fatal(err)
+	}
+	text := readExample(t, "cluster/cluster.conf")
+	check := func(text string) (verify string, security error) {
+		t.Helper()
+		if err := os.WriteFile(dropIn, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		out, err := systemdAnalyze(t, "verify", unit)
+		if err != nil {
+			out += err.Error()
+		}
+		_, security = systemdAnalyze(t, "security", "--offline=true", "--threshold="+mostExposed, unit)
+		return out, security
+	}
+	if out, err := check(text); err != nil || strings.Contains(out, "cluster.conf") {
+		t.Errorf("security: %v\nverify: %s", err, out)
+	}
+
+	// That both would notice.
+	if out, _ := check(strings.Replace(text, "RestartSec", "RestartSeconds", 1)); !strings.Contains(out, "RestartSeconds") {
+		t.Errorf("verify takes a setting that does not exist:\n%s", out)
+	}
+	if _, err := check(text + "NoNewPrivileges=no\nProtectSystem=no\nRestrictNamespaces=no\n"); err == nil {
+		t.Error("security takes a drop-in that opens the service")
+	}
+}
+
+// Every file of a credential that the nodes read is given to them, by systemd and
+// in containers.
+func TestClusterNodesAreGivenTheirSecrets(t *testing.T) {
+	node := readExample(t, "cluster/Caddyfile")
+	units := readExample(t, "systemd/bellhop.service") + readExample(t, "cluster/cluster.conf")
+	compose := readExample(t, "cluster/compose.yaml")
+	found := regexp.MustCompile(`\{\$CREDENTIALS_DIRECTORY:/run/credentials/bellhop\.service\}/([a-z.-]+)`).FindAllStringSubmatch(node, -1)
+	if len(found) == 0 {
+		t.Fatal("the nodes have no secrets")
+	}
+	for _, secret := range found {
+		name := secret[1]
+		if !strings.Contains(units, "\nLoadCredential="+name+":/etc/bellhop/credentials/"+name+"\n") {
+			t.Errorf("the service is not given %s", name)
+		}
+		if !strings.Contains(compose, "\n    - "+name+"\n") || !strings.Contains(compose, "\n    file: ./secrets/"+name+"\n") {
+			t.Errorf("containers are not given %s", name)
+		}
+	}
+}
+
 // instruction is one of a container file's, with its arguments.
 type instruction struct{ name, args string }
 
@@ -161,11 +214,17 @@ func TestContainerIsBuiltAsTheReleaseIs(t *testing.T) {
 }
 
 func TestConfinedExamplesKeepSecretsOutOfTheConfiguration(t *testing.T) {
-	for _, name := range []string{"container/Caddyfile", "systemd/Caddyfile"} {
+	stores := map[string]string{
+		"container/Caddyfile": "store badger /var/lib/bellhop/store",
+		"systemd/Caddyfile":   "store badger /var/lib/bellhop/store",
+		"cluster/Caddyfile": "store postgres {file.{$CREDENTIALS_DIRECTORY:/run/credentials/bellhop.service}/database-url} " +
+			"{file.{$CREDENTIALS_DIRECTORY:/run/credentials/bellhop.service}/database-url-direct}",
+	}
+	for name, store := range stores {
 		text := readExample(t, name)
 		for _, want := range []string{
 			"admin unix//run/bellhop/admin.sock|0600", "persist_config off",
-			"store badger /var/lib/bellhop/store", "keyset /var/lib/bellhop-keyset/keyset.json",
+			store, "keyset /var/lib/bellhop-keyset/keyset.json",
 		} {
 			if !strings.Contains(text, want+"\n") {
 				t.Errorf("%s lacks %s", name, want)

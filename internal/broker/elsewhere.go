@@ -80,6 +80,8 @@ func (b *Broker) reread(ctx context.Context, id string) {
 	if e, ok := b.cache.GetEntryQuietly(id); ok && e.Value.grant.Unregistered {
 		return
 	}
+	read := b.reading(id)
+	defer read.done()
 	if g, version, err := b.vault.Grant(ctx, id); err == nil {
 		b.remember(g, version)
 	} else if isGone(storeProblem(err)) {

@@ -23,7 +23,8 @@ const (
 	heardEvery = time.Second
 	// A silence of this length is an outage: leases may have ended in it. Who
 	// could not save what a request brought does so first thing afterwards, and
-	// is given this time before others take the request for lost.
+	// is given this time before others take the request for lost; so it is by a
+	// process that starts, and cannot know whether there was one.
 	silence   = leaseLife
 	saveFirst = 12 * time.Second
 	// followAgain is when it is tried again to follow the store.
@@ -58,6 +59,8 @@ type news struct {
 	// heard is up to when changes were heard, and regained when an outage was
 	// last over (Unix nanoseconds).
 	heard, regained atomic.Int64
+	// begun is when Follow was called.
+	begun time.Time
 
 	mu      sync.Mutex
 	waiting map[string]struct{} // grants to be read anew
@@ -85,7 +88,8 @@ func (m *news) counter(id string) *atomic.Uint64 {
 // until Close. It is called before any broker is made.
 func (s *Shared) Follow(c Changes) {
 	s.shared = true
-	s.news.trust(s.clock.Now())
+	s.news.begun = s.clock.Now()
+	s.news.trust(s.news.begun)
 	s.following.Go(func() {
 		for s.running.Err() == nil {
 			err := c.FollowGrants(s.running, s.changed)
@@ -160,6 +164,12 @@ func (s *Shared) saving(now time.Time) bool {
 	// That it is over may not have been seen yet.
 	return now.Sub(time.Unix(0, s.news.heard.Load())) > silence ||
 		now.Sub(time.Unix(0, s.news.regained.Load())) < saveFirst
+}
+
+// starting reports whether an outage may just have ended that this process did
+// not see.
+func (s *Shared) starting(now time.Time) bool {
+	return s.shared && now.Sub(s.news.begun) < saveFirst
 }
 
 // changed hears of a change.

@@ -208,6 +208,7 @@ func newCluster(t *testing.T, kind account.RotationKind) *cluster {
 	c := &cluster{t: t, vault: newMemVault(j), provider: newFakeProvider("fake", kind, j), settings: testSettings}
 	c.settings.Keepalive = 24 * time.Hour
 	c.a, c.b = c.node("a"), c.node("b")
+	c.a.news.begun, c.b.news.begun = time.Time{}, time.Time{} // they have run for long
 	return c
 }
 

@@ -1,6 +1,7 @@
 package broker
 
 import (
+	"context"
 	"fmt"
 	"sync"
 	"testing"
@@ -617,5 +618,82 @@ func TestMemoryOfALoneProcessIsAlwaysBelieved(t *testing.T) {
 		if got := w.token("alice", "", Options{}); got.Result != Hit {
 			t.Errorf("the token is %s", got.Result)
 		}
+	})
+}
+
+// A node that starts when the store has just come back knows of no outage.
+func TestNodeThatStartsAfterAnOutageLeavesOthersTheirAnswers(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newCluster(t, account.RotationSingleUse)
+		c.register("alice")
+		stopped := c.a.vault.stop(answered)
+		first := c.a.asking("alice", "", Options{})
+		<-stopped
+		c.a.vault.away.Store(true)
+		c.a.vault.resume()
+		if _, err := first(); err != nil {
+			t.Fatal(err)
+		}
+		advance(time.Minute)
+		started := c.node("started")
+		started.run()
+		started.refused("alice", "", Options{}, problem.ProviderUnavailable)
+		c.a.vault.away.Store(false)
+		c.a.run()
+		advance(saveFirst)
+		c.requests(1)
+		c.whole("alice")
+	})
+}
+
+// lateVault does something between the reading of a grant and its return.
+type lateVault struct {
+	*nodeVault
+	then func()
+}
+
+func (v *lateVault) Grant(ctx context.Context, id string) (*account.Grant, uint64, error) {
+	g, version, err := v.nodeVault.Grant(ctx, id)
+	if then := v.then; then != nil {
+		v.then = nil
+		then()
+	}
+	return g, version, err
+}
+
+// Who waits for another node reads the grant, and before it is in memory that one
+// removes it.
+func TestAccountThatIsRemovedWhileItIsReadAgainStaysSo(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newCluster(t, account.RotationSingleUse)
+		c.register("alice")
+		c.b.token("alice", "", Options{})
+		synctest.Wait()
+		c.b.Shared.vault = &lateVault{c.b.vault, func() {
+			if err := c.a.Remove(t.Context(), "alice", false); err != nil {
+				t.Error(err)
+			}
+			synctest.Wait() // it is out of memory
+		}}
+		c.b.reread(t.Context(), "alice")
+		synctest.Wait()
+		c.b.refused("alice", "", Options{}, problem.AccountNotFound)
+	})
+}
+
+// Where the provider forgives a replay for a while, a node that starts need not
+// wait for what it can do at once.
+func TestNodeThatStartsTakesUpWhatADeadOneLeftWithinTheGrace(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newCluster(t, account.RotationGrace)
+		c.register("alice")
+		stopped := c.a.vault.stop(answered)
+		_ = c.a.asking("alice", "", Options{})
+		<-stopped
+		c.a.kill()
+		c.node("started").run()
+		advance(leaseLife + 2*takeUpEvery)
+		c.requests(2)
+		c.whole("alice")
 	})
 }

@@ -71,7 +71,7 @@ func (b *Broker) mayRefresh(p *named, g *account.Grant, n need) error {
 func (b *Broker) mayRepeat(p *named, g *account.Grant, n need) error {
 	const unknown = "The outcome of the last token request is unknown"
 	now := b.clock.Now()
-	if g.Intent.Owner != b.owner && b.saving(now) {
+	if g.Intent.Owner != b.owner && (b.saving(now) || b.starting(now) && !forgiven(p, g.Intent, now)) {
 		return unavailable(unknown+": the node that sent it may yet save its answer", saveFirst)
 	}
 	if p.Rotation().Kind == account.RotationSingleUse {
@@ -82,6 +82,17 @@ func (b *Broker) mayRepeat(p *named, g *account.Grant, n need) error {
 		}
 	}
 	return nil
+}
+
+// forgiven reports whether the provider answers the request once more.
+func forgiven(p Provider, in *account.Intent, now time.Time) bool {
+	switch r := p.Rotation(); r.Kind {
+	case account.RotationSingleUse:
+		return false
+	case account.RotationGrace:
+		return now.Sub(in.Since) < r.Grace
+	}
+	return true
 }
 
 // subject names what a failure of the request for n is about, among the

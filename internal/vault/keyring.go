@@ -38,9 +38,12 @@ func LoadKeyring(ctx context.Context, v *Vault) (*Keyring, error) {
 	return k, nil
 }
 
-// load reads all keys; changing is held, or nobody else has k yet.
+// load reads all keys; changing is held, or nobody else has k yet. One that
+// cannot be opened is an error, but the others are known then: else it would
+// keep keys alive that were removed.
 func (k *Keyring) load(ctx context.Context) error {
 	byHash := make(map[string]*policy.Key)
+	var unopened error
 	for after := ""; ; {
 		records, err := k.vault.store.List(ctx, keyPrefix, after, listPage)
 		if err != nil {
@@ -49,7 +52,8 @@ func (k *Keyring) load(ctx context.Context) error {
 		for _, r := range records {
 			key := new(policy.Key)
 			if err := k.vault.open(r, key); err != nil {
-				return err
+				unopened = errors.Join(unopened, err)
+				continue
 			}
 			byHash[key.Hash] = key
 		}
@@ -61,7 +65,7 @@ func (k *Keyring) load(ctx context.Context) error {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	k.byHash = byHash
-	return nil
+	return unopened
 }
 
 // Follow keeps the keys those of the store, whoever changes them, until ctx ends
@@ -110,6 +114,7 @@ func (k *Keyring) reread(ctx context.Context, record string) error {
 	}
 	key := new(policy.Key)
 	if err := k.vault.open(r, key); err != nil {
+		k.put(strings.TrimPrefix(record, keyPrefix), nil) // whatever it is, it is not what is known
 		return err
 	}
 	k.put(key.Name, key)

@@ -263,3 +263,31 @@ func TestGrantIsSavedUnderALeaseThatHolds(t *testing.T) {
 		t.Errorf("saved under a lease that has ended: %v", err)
 	}
 }
+
+// A record that cannot be read opens nothing, and keeps no other key from being
+// removed.
+func TestKeyThatCannotBeReadKeepsNoOtherAlive(t *testing.T) {
+	mine, others, st := rings(t)
+	add(t, others, &policy.Key{Name: "broken", Hash: "broken's hash"})
+	add(t, others, &policy.Key{Name: "removed", Hash: "removed's hash"})
+	ended := make(chan error, 1)
+	go func() { ended <- mine.Follow(t.Context()) }()
+	becomes(t, mine, "broken's hash", "broken")
+	becomes(t, mine, "removed's hash", "removed")
+	broken := store.Write{Key: keyPrefix + "broken", Value: []byte("not sealed"), Expect: store.AnyVersion}
+	if _, err := st.Store.Commit(t.Context(), nil, broken); err != nil {
+		t.Fatal(err)
+	}
+	if err := <-ended; err == nil {
+		t.Error("it is not told")
+	}
+	becomes(t, mine, "broken's hash", "")
+	remove(t, others, "removed")
+	if err := mine.Follow(t.Context()); err == nil { // as it is tried again
+		t.Error("it is not told")
+	}
+	becomes(t, mine, "removed's hash", "")
+	if _, err := LoadKeyring(t.Context(), others.vault); err == nil {
+		t.Error("a process may start with it")
+	}
+}

@@ -198,17 +198,22 @@ func later(a, b time.Time) time.Time {
 
 // judgeRefusal decides whether a caller may have been refused.
 func (c *cluster) judgeRefusal(events []*event, r *refusal) {
+	unknown := bytes.Contains(r.answer.body, []byte("outcome of the last token request is unknown"))
 	switch {
 	case r.answer.code == deadCode && c.wire.dead(r.account):
 		return // which was looked at
 	case r.answer.status == http.StatusServiceUnavailable && (c.events.cutOff(r.node, r.begun.Add(-time.Second), r.ended) || c.inDoubt(events, r)):
 		return
-	case bytes.Contains(r.answer.body, []byte("outcome of the last token request is unknown")) && c.events.cutOff(r.node, r.begun.Add(-saveAgain), r.ended):
+	case unknown && c.events.cutOff(r.node, r.begun.Add(-saveAgain), r.ended):
 		// Its sender may have gone before it sent anything: nobody can know, and
-		// who was away is slow to judge.
+		// who was away, or has just started, is slow to judge.
 		return
 	case c.events.any(func(e *event) bool {
-		return e.concerns(r.node) && e.kind == killed && e.during(r.begun, r.ended, settling)
+		since := r.begun
+		if unknown {
+			since = since.Add(-saveAgain)
+		}
+		return e.concerns(r.node) && e.kind == killed && e.during(since, r.ended, settling)
 	}):
 		return
 	}
