@@ -11,6 +11,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptrace"
+	"os"
 	"path/filepath"
 	"strings"
 	"sync"
@@ -125,6 +126,9 @@ func (b *bellhop) reloadUnderLoad(caddyfile, path, key string, reloads int) loss
 }
 
 func TestReloadsUnderLoadDropNoMoreThanStockCaddy(t *testing.T) {
+	if os.Getenv(canaryMode) != "" {
+		t.Skip("what is logged for the search would weigh on one of the two alone")
+	}
 	l := startLifecycle(t)
 	l.connect("alice")
 	l.token("alice")
